@@ -1,0 +1,33 @@
+"""trapline: from camera-trap annotations to a species classifier that holds up at cameras it has never seen.
+
+Everything public is loaded on first use (PEP 562), so that `import trapline` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_STAGES = ("ingest", "fetch", "crop", "dataset", "split", "embed", "train", "predict", "evaluate")
+_PUBLIC = {
+    "Project": "trapline.project",
+    "init": "trapline.apps.init",
+    "Log": "trapline.core.log",
+    **{name: f"trapline.stages.{name}" for name in _STAGES},
+    **{f"{name.title()}Config": "trapline.core.config" for name in (*_STAGES, "project")},
+}
+
+if TYPE_CHECKING:
+    from trapline.apps.init import init as init
+    from trapline.core.log import Log as Log
+    from trapline.project import Project as Project
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'trapline' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,77 @@
+"""The command line: parse, hand over, exit code. Commands are imported only when they run."""
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+
+from trapline import __version__
+from trapline.core.errors import TraplineError
+
+HELP = {
+    "demo": "Draw a camera-trap project (no download) and run the whole pipeline on it.",
+    "init": "Make a project from an export and a folder of images, or add a dataset to one.",
+    "run": "Bring the whole project up to date.",
+    "status": "Say what is up to date and why not.",
+    "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
+    "fetch": "Images -> files on this disk.",
+    "crop": "Files and boxes -> crops.",
+    "dataset": "Crops and labels -> examples.",
+    "split": "Examples -> train, val and test, by camera.",
+    "embed": "Crops -> features of a frozen model.",
+    "train": "Examples -> a classifier.",
+    "predict": "A classifier and crops -> scores.",
+    "evaluate": "Scores -> how good, where; a report.",
+}
+
+app = App(
+    name="trapline",
+    version=__version__,
+    help="From camera-trap annotations to a species classifier that holds up at cameras it has never seen.",
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+)
+for name, text in HELP.items():
+    group = "Commands" if name in ("demo", "init", "run", "status") else "Stages, in the order data flows"
+    app.command(f"trapline.commands:{name}", name=name, help=text, group=group)
+
+
+def main() -> None:
+    """Run a command line and exit: 0 done, 1 failed, 2 usage or config, 3 too many failures, 130 interrupted."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; says on stderr what went wrong, without a traceback."""
+    try:
+        app(arguments)
+    except TraplineError as error:
+        return _say(str(error), error.exit_code)
+    except CycloptsError as error:
+        return _say(_usage(error), 2)
+    except KeyboardInterrupt:
+        return _say("interrupted. Finished work is kept: the same command continues.", 130)
+    except BrokenPipeError:  # `trapline status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    print(f"trapline: {message}", file=sys.stderr)
+    return code
+
+
+def _usage(error: CycloptsError) -> str:
+    """Cyclopts' message; where a config type refused a value, its problems in plain words."""
+    cause: BaseException | None = error
+    while cause is not None and not hasattr(cause, "errors"):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return f"{error}"
+    from trapline.core.config import ProjectConfig
+    from trapline.io.project_file import problems
+
+    lines = problems(cause, ProjectConfig)  # type: ignore[arg-type]
+    return "\n  - ".join(["bad options:", *(f"--{line.replace('_', '-', 1)}" for line in lines)])

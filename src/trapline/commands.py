@@ -1,0 +1,220 @@
+"""The commands: one function each, named and worded like the Python call it makes. Imported when a command runs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from trapline.core import config
+from trapline.io.console import ConsoleLog
+from trapline.project import Project, StageStatus
+
+ProjectFolder = Annotated[Path, Parameter(name=["--project", "-p"], help="The project's folder.")]
+MaxFailures = Annotated[
+    int | None, Parameter(help="Images that may fail before the exit code is 3. Default: from trapline.yaml.")
+]
+
+
+def init(
+    directory: Path,
+    *,
+    annotations: Annotated[list[Path], Parameter(consume_multiple=True)],
+    images: Path | None = None,
+    dataset: str | None = None,
+) -> None:
+    """Make a project from an export and a folder of images, or add a dataset to one.
+
+    Args:
+        directory: The project's folder; made if it does not exist.
+        annotations: One or more exports (Animl's or LILA's COCO Camera Traps JSON). Copied into the project.
+        images: Folder that the export's file names are relative to. The images stay where they are.
+        dataset: A name for these images. Default: the folder's name.
+    """
+    from trapline.apps.init import init as make
+
+    log = ConsoleLog()
+    project = make(directory, annotations, images, dataset, log=log)
+    log.note(f"wrote {project.layout.config}")
+    log.note(f"next: trapline run --project {directory}")
+
+
+def run(
+    *,
+    until: str | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    retrain: Annotated[bool, Parameter(negative=())] = False,
+    max_failures: MaxFailures = None,
+    project: ProjectFolder = Path("."),
+) -> None:
+    """Bring the whole project up to date: ingest, fetch, crop, dataset, split, train, predict, evaluate.
+
+    Args:
+        until: Last stage to make.
+        from_: First stage to look at; earlier ones are taken as they are.
+        retrain: Train again where the run no longer matches its inputs.
+    """
+    opened = Project(project, ConsoleLog())
+    try:
+        opened.run(until, from_, retrain=retrain, max_failures=max_failures)
+    finally:
+        show_report(opened)
+
+
+def show_report(project: Project) -> None:
+    """Print where the report lies, if there is one that is up to date."""
+    last = project.status()[-1]
+    if last.stage == "evaluate" and last.state == "up to date" and last.record:
+        project.log.note(f"report: {project.layout.root / str(last.record.facts['report'])}")
+
+
+def status(*, project: ProjectFolder = Path(".")) -> None:
+    """Say what is up to date and why not."""
+    opened = Project(project, ConsoleLog())
+    log = opened.log
+    assert isinstance(log, ConsoleLog)
+    found = opened.status()
+    log.console.print(_status_table(found))
+    for stage in found:
+        for warning in stage.record.warnings if stage.record else ():
+            log.console.print(f"  {stage.stage}: {warning}", markup=False)
+
+
+def _status_table(stages: list[StageStatus]) -> Table:
+    table = Table("stage", "state", "rows", "seconds", "made (UTC)", box=None, pad_edge=False)
+    for stage in stages:
+        state = stage.state + (f": {'; '.join(stage.reasons)}" if stage.reasons else "")
+        if stage.made_with:
+            state += f" (made with {', '.join(f'{name}={value}' for name, value in stage.made_with.items())})"
+        record = stage.record
+        rows = "\n".join(record.accounts) if record else ""
+        seconds = f"{record.seconds:,.1f}" if record else ""
+        made = record.made_at.replace("T", " ")[:16] if record else ""
+        table.add_row(*(_plain(text) for text in (stage.stage, state, rows, seconds, made)))
+    return table
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def demo(directory: Path = Path("trapline-demo"), *, seed: int = 0) -> None:
+    """Draw a camera-trap project (no download) and run the whole pipeline on it.
+
+    Args:
+        directory: Where; drawn again only where something is missing.
+        seed: Fixes every picture.
+    """
+    from trapline.apps.demo.app import demo as make
+
+    show_report(make(directory, seed=seed, log=ConsoleLog()))
+
+
+def _make(stage: str, cfg: config.Section | None, project: Path, save: bool, max_failures: int | None) -> None:
+    """Run one stage with options, after the stale ones before it."""
+    opened = Project(project, ConsoleLog())
+    options: dict[str, Any] = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
+    if save and options:
+        opened.save(stage, options)
+        options = {}
+    opened.make(stage, options, max_failures=max_failures)
+    if stage == "evaluate":
+        show_report(opened)
+
+
+Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
+Flat = Parameter(name="*")
+
+
+def ingest(
+    *,
+    cfg: Annotated[config.IngestConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+) -> None:
+    """Read annotation files into tables: images, locations, boxes, labels."""
+    _make("ingest", cfg, project, save, None)
+
+
+def fetch(*, project: ProjectFolder = Path(".")) -> None:
+    """Find every image's file on this disk."""
+    _make("fetch", None, project, False, None)
+
+
+def crop(
+    *,
+    cfg: Annotated[config.CropConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Cut every box out of its image."""
+    _make("crop", cfg, project, save, max_failures)
+
+
+def dataset(
+    *,
+    cfg: Annotated[config.DatasetConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Decide which crops teach which label."""
+    _make("dataset", cfg, project, save, max_failures)
+
+
+def split(
+    *,
+    cfg: Annotated[config.SplitConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Assign every camera to train, val or test."""
+    _make("split", cfg, project, save, max_failures)
+
+
+def embed(
+    *,
+    cfg: Annotated[config.EmbedConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Compute features of every crop with a frozen model."""
+    _make("embed", cfg, project, save, max_failures)
+
+
+def train(
+    *,
+    cfg: Annotated[config.TrainConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Train a classifier; an interrupted training with the same settings continues."""
+    _make("train", cfg, project, save, max_failures)
+
+
+def predict(
+    *,
+    cfg: Annotated[config.PredictConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Score every crop with a run's best checkpoint."""
+    _make("predict", cfg, project, save, max_failures)
+
+
+def evaluate(
+    *,
+    cfg: Annotated[config.EvaluateConfig | None, Flat] = None,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Say how good the classifier is, and where: metrics, the field's files, report.html."""
+    _make("evaluate", cfg, project, save, max_failures)

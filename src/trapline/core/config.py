@@ -1,0 +1,212 @@
+"""trapline.yaml as types. Inert: building a config touches no disk and no network.
+
+Every command's options are the fields of its section; every field's docstring is its help and its YAML comment.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Label = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown fields are errors, values cannot change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    inert: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change how fast a stage works but not what it makes; they make nothing stale."""
+
+
+class DatasetSource(Section):
+    """One dataset: annotation files that describe the same images, and where those images lie."""
+
+    annotations: tuple[str, ...] = Field(min_length=1)
+    """Annotation files (Animl's or LILA's COCO Camera Traps JSON), relative to the project or absolute."""
+    images: str | None = None
+    """Folder of the full-size images; they stay where they are. Default: images/<dataset> in the project."""
+
+
+class IngestConfig(Section):
+    """Annotation files -> images, locations, boxes, labels."""
+
+    only_validated: bool = False
+    """Keep only labels that a person validated (exports that do not say are taken as validated)."""
+    empty_labels: tuple[Label, ...] = ("empty", "blank", "nothing")
+    """Labels that mean "no animal". Their boxes are not objects and give no crops."""
+    sequence_gap_s: float = Field(default=60.0, ge=0)
+    """Frames of one camera at most this many seconds apart are one sequence, where the source names none."""
+
+
+class FetchConfig(Section):
+    """Find every image's file (local folders; remote stores are a later stage of the work)."""
+
+
+class CropConfig(Section):
+    """Square crops of every box."""
+
+    inert: ClassVar[frozenset[str]] = frozenset({"num_workers"})
+
+    style: Literal["square", "tight"] = "square"
+    """square: the box's longer side, moved inside the image. tight: the box itself."""
+    max_size: int = Field(default=512, ge=0)
+    """Longest side of a stored crop in pixels; larger ones are reduced. 0 keeps full size."""
+    quality: int = Field(default=92, ge=1, le=100)
+    """JPEG quality of stored crops."""
+    box_frame: Literal["auto", "displayed", "raw"] = "auto"
+    """Whether boxes already follow the EXIF orientation. auto compares the stated image size with the file's."""
+    max_pixels: int = Field(default=200_000_000, ge=1)
+    """Images with more pixels than this are refused as image bombs."""
+    num_workers: int = Field(default=0, ge=0)
+    """Threads that decode; 0 takes one per CPU core."""
+
+
+class DatasetConfig(Section):
+    """Labels under control: which crops become examples of which label."""
+
+    label_map: dict[str, Label] = {}
+    """Source label -> label, for merging and renaming. People and vehicles are labels like any other."""
+    exclude: tuple[Label, ...] = ()
+    """Labels (after the map) that are left out."""
+    min_locs: int = Field(default=3, ge=1)
+    """A label seen in fewer groups than this is rare: it cannot be in train, val and test at once."""
+    rare: Literal["keep", "drop", "other"] = "keep"
+    """What happens to rare labels: keep them (train first), drop their crops, or merge them into `other`."""
+    group_by: Literal["camera", "location"] = "camera"
+    """What may not straddle splits. camera joins all deployments of one camera."""
+    heldback_frac: Fraction = 0.1
+    """Share of every group's sequences kept out of training, to measure accuracy at seen locations."""
+    seed: int = 0
+    """Fixes which sequences are held back."""
+
+
+class SplitConfig(Section):
+    """train/val/test by group, so that no place leaks."""
+
+    method: Literal["random"] = "random"
+    """random: the best of many random draws by the reference chain's score."""
+    val_frac: Fraction = 0.2
+    """Share of crops and locations for val."""
+    test_frac: Fraction = 0.2
+    """Share of crops and locations for test."""
+    draws: int = Field(default=10_000, ge=1)
+    """Random draws to choose from."""
+    seed: int = 0
+    """Fixes the draws."""
+
+
+class TrainConfig(Section):
+    """Fine-tune a timm model with balanced sampling and early stopping on val."""
+
+    inert: ClassVar[frozenset[str]] = frozenset({"num_workers", "checkpoint_minutes"})
+
+    model: str = "tf_efficientnet_lite0"
+    """Any timm model, by name. The default brings its ImageNet weights in a package: no download."""
+    pretrained: bool = True
+    """Start from pretrained weights rather than random ones."""
+    image_size: int | None = Field(default=None, ge=32)
+    """Side of the model's input in pixels. Default: what the model was pretrained with."""
+    epochs: int = Field(default=8, ge=1)
+    """Passes over the training examples, at most."""
+    batch_size: int = Field(default=32, ge=1)
+    """Crops per optimiser step."""
+    lr: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of the head; the backbone takes a tenth."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """AdamW weight decay."""
+    label_weighted: bool = True
+    """Sample labels equally often (the field's balanced sampling)."""
+    label_smoothing: Fraction = 0.1
+    """Share of the target spread over all labels."""
+    head_start: Literal["probe", "random"] = "probe"
+    """probe: begin with a linear head fitted on frozen features. random: begin with a random head."""
+    freeze: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the model's depth, from the input on, that keeps its weights. More is faster and forgets less."""
+    patience: int = Field(default=4, ge=1)
+    """Stop after this many epochs without a better macro recall on val."""
+    num_workers: int = Field(default=0, ge=0)
+    """Threads that load crops; 0 takes one per CPU core."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train. auto takes a GPU if there is one."""
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    """Minutes between checkpoints inside an epoch; one is written after every epoch too."""
+    seed: int = 0
+    """Fixes batch order, augmentation and initial weights."""
+
+    @property
+    def timm_name(self) -> str:
+        """The model's name as timm spells it: the old `efficientnet-b3` means `efficientnet_b3`."""
+        return self.model.replace("-", "_") if self.model.startswith("efficientnet-") else self.model
+
+
+class EmbedConfig(Section):
+    """Features of every crop from a frozen backbone, for probes."""
+
+    inert: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    model: str = "tf_efficientnet_lite0"
+    """Any timm model, by name."""
+    batch_size: int = Field(default=64, ge=1)
+    """Crops per forward pass."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute. auto takes a GPU if there is one."""
+
+
+class PredictConfig(Section):
+    """Scores of every crop by a run's best checkpoint."""
+
+    inert: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    run: str | None = None
+    """Which run, by its folder's name. Default: the newest finished one."""
+    batch_size: int = Field(default=64, ge=1)
+    """Crops per forward pass."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute. auto takes a GPU if there is one."""
+
+
+class EvaluateConfig(Section):
+    """How good, where: metrics, the field's files, and a report."""
+
+    top_k: tuple[int, ...] = (1, 3)
+    """The k of top-k accuracy."""
+    gallery: int = Field(default=24, ge=0)
+    """Example crops shown right and wrong in the report, each."""
+    seed: int = 0
+    """Fixes which examples are shown."""
+
+
+class ProjectConfig(Section):
+    """The whole of trapline.yaml."""
+
+    datasets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], DatasetSource] = Field(min_length=1)
+    """Datasets by name: annotation files and the folder of their images."""
+    max_failures: int = Field(default=0, ge=0)
+    """Images that may fail before a run ends with exit code 3."""
+    ingest: IngestConfig = IngestConfig()
+    fetch: FetchConfig = FetchConfig()
+    crop: CropConfig = CropConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    split: SplitConfig = SplitConfig()
+    embed: EmbedConfig = EmbedConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _fractions_leave_train(self) -> "ProjectConfig":
+        split = self.split
+        if split.val_frac + split.test_frac >= 1:
+            raise ValueError(
+                f"split: val_frac {split.val_frac} and test_frac {split.test_frac} leave nothing for train"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_folders(self) -> "ProjectConfig":
+        folded = [name.casefold() for name in self.datasets]
+        if len(set(folded)) < len(folded):
+            raise ValueError("two datasets differ only in case; their folders would collide on some disks")
+        return self

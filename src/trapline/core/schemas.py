@@ -1,0 +1,214 @@
+"""The declared schema of every table (DESIGN.md section 4), checked where a table is written."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from trapline.core.errors import TraplineError
+
+TEXT, INT, REAL, BOOL = pl.String, pl.Int64, pl.Float64, pl.Boolean
+TIME = pl.Datetime("us")  # the camera's own clock: local time, as hour of day and bursts need it
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of a table in order, its key, and the columns that may not be null (the key included)."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: dict[str, type[pl.DataType] | pl.DataType]
+    required: tuple[str, ...] = ()
+
+    def empty(self) -> pl.DataFrame:
+        """A table of this schema without rows."""
+        return pl.DataFrame(schema=self.columns)
+
+    def check(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return `frame` with its columns in the declared order.
+
+        Raises:
+            TraplineError: Missing, extra or mistyped columns, a null in a required one, or a key that repeats.
+        """
+        problems = [f"column {name} is missing" for name in self.columns if name not in frame.columns]
+        problems += [f"column {name} is not declared" for name in frame.columns if name not in self.columns]
+        if not problems:
+            frame = frame.select(list(self.columns))
+            problems += [
+                f"column {name} is {found}, declared {self.columns[name]}"
+                for name, found in frame.schema.items()
+                if found != self.columns[name] and not _array_like(found, self.columns[name])
+            ]
+            required = [name for name in self.columns if name in (*self.key, *self.required)]
+            problems += [f"column {name} holds {n} nulls" for name in required if (n := frame[name].null_count())]
+            if not problems and self.key and frame.height != frame.select(self.key).n_unique():
+                problems.append(f"key {', '.join(self.key)} repeats")
+        if problems:
+            raise TraplineError(f"table {self.name} breaks its schema (a bug in trapline): " + "; ".join(problems))
+        return frame
+
+
+def _array_like(found: pl.DataType, declared: type[pl.DataType] | pl.DataType) -> bool:
+    """Arrays are declared without a width (it depends on the model): any width of the right inner type fits."""
+    return declared == pl.Array and isinstance(found, pl.Array) and found.inner == pl.Float32
+
+
+IMAGES = Schema(
+    "images",
+    ("image_id",),
+    {
+        "image_id": TEXT,
+        "dataset": TEXT,
+        "file_name": TEXT,
+        "uri": TEXT,
+        "width_px": INT,
+        "height_px": INT,
+        "captured_at": TIME,
+        "location_id": TEXT,
+        "camera_id": TEXT,
+        "deployment_id": TEXT,
+        "sequence_id": TEXT,
+    },
+    required=("dataset", "file_name"),
+)
+
+LOCATIONS = Schema(
+    "locations",
+    ("dataset", "location_id"),
+    {
+        "dataset": TEXT,
+        "location_id": TEXT,
+        "camera_id": TEXT,
+        "latitude": REAL,
+        "longitude": REAL,
+        "region": TEXT,
+    },
+)
+
+BOXES = Schema(
+    "boxes",
+    ("box_id",),
+    {
+        "box_id": TEXT,
+        "image_id": TEXT,
+        "box_x": REAL,
+        "box_y": REAL,
+        "box_w": REAL,
+        "box_h": REAL,
+        "unit": TEXT,  # fraction | px
+        "frame": TEXT,  # displayed | raw | auto
+        "source": TEXT,  # human, or a detector's name
+        "conf": REAL,  # null for a person's box
+    },
+    required=("image_id", "box_x", "box_y", "box_w", "box_h", "unit", "frame", "source"),
+)
+
+LABELS = Schema(
+    "labels",
+    (),
+    {
+        "image_id": TEXT,
+        "box_id": TEXT,  # null: the whole image
+        "source_label": TEXT,
+        "conf": REAL,
+        "validated": BOOL,
+        "validated_by": TEXT,
+        "sequence_level": BOOL,
+    },
+    required=("image_id", "source_label", "sequence_level"),
+)
+
+FILES = Schema(
+    "files",
+    ("image_id",),
+    {
+        "image_id": TEXT,
+        "path": TEXT,  # relative to the project where it lies inside it, else absolute
+        "bytes": INT,
+        "checksum": TEXT,
+        "failure": TEXT,
+    },
+)
+
+CROPS = Schema(
+    "crops",
+    ("crop_id",),
+    {
+        "crop_id": TEXT,  # <dataset>/<image file>___cropNN.jpg, the crop's path below crops/
+        "box_id": TEXT,
+        "image_id": TEXT,
+        "path": TEXT,  # null where the crop failed
+        "width_px": INT,
+        "height_px": INT,
+        "infrared": BOOL,  # the crop holds no colour
+        "checksum": TEXT,  # of the crop's bytes: what features and scores of it depend on
+        "failure": TEXT,
+    },
+    required=("box_id", "image_id"),
+)
+
+EXAMPLES = Schema(
+    "examples",
+    ("crop_id",),
+    {
+        "crop_id": TEXT,
+        "labels": pl.List(pl.String),
+        "image_id": TEXT,
+        "dataset": TEXT,
+        "location_id": TEXT,
+        "camera_id": TEXT,
+        "deployment_id": TEXT,
+        "infrared": BOOL,
+        "group_id": TEXT,
+        "sequence_id": TEXT,
+        "captured_at": TIME,
+        "weight": REAL,
+        "heldback": BOOL,
+    },
+    required=("labels", "image_id", "dataset", "group_id", "weight", "heldback"),
+)
+
+SPLITS = Schema("splits", ("group_id",), {"group_id": TEXT, "split": TEXT, "fold": INT}, required=("split",))
+
+EMBEDDINGS = Schema(
+    "embeddings", ("crop_id",), {"crop_id": TEXT, "model": TEXT, "embedding": pl.Array}, required=("model",)
+)
+
+PREDICTIONS = Schema(
+    "predictions", ("crop_id",), {"crop_id": TEXT, "scores": pl.Array, "failure": TEXT}
+)  # scores: softmax probabilities in the checkpoint's label order; null where the crop could not be read
+
+METRICS = Schema(
+    "metrics",
+    ("checkpoint_id", "split", "label", "group_kind", "group_value", "name"),
+    {
+        "checkpoint_id": TEXT,
+        "split": TEXT,
+        "label": TEXT,  # "" for all labels
+        "group_kind": TEXT,  # "" for all groups; else location, light, ...
+        "group_value": TEXT,
+        "name": TEXT,
+        "value": REAL,
+        "low": REAL,
+        "high": REAL,
+        "support": INT,
+        "reason": TEXT,  # why value is null
+    },
+)
+
+TABLES = {
+    schema.name: schema
+    for schema in (
+        IMAGES,
+        LOCATIONS,
+        BOXES,
+        LABELS,
+        FILES,
+        CROPS,
+        EXAMPLES,
+        SPLITS,
+        EMBEDDINGS,
+        PREDICTIONS,
+        METRICS,
+    )
+}
+SPLIT_NAMES = ("train", "val", "test")

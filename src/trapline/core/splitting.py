@@ -1,0 +1,166 @@
+"""Splitting groups so that no place leaks: counts in, a split per group out. Pure arrays.
+
+`counts[g, l]` is the number of crops of label l in group g; a split is an integer per group, 0 train, 1 val, 2 test.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+N_SPLITS = 3
+TRAIN, VAL, TEST = range(N_SPLITS)
+# Where a label's groups go first when there are too few for every split: it must be learnt before it can be tested.
+FIRST_NEEDED = (TRAIN, TEST, VAL)
+BATCH = 256
+
+
+def score(counts: np.ndarray, assignment: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """The reference chain's score of one or many assignments; 0 is perfect.
+
+    Sum over splits s and labels of 2 (crop share - t_s)^2 + (group share - t_s)^2, where a label's crop share in s is
+    its crops in s over all its crops, and its group share its groups in s over all groups that have it.
+
+    Args:
+        counts: (groups, labels) crops.
+        assignment: (..., groups) integers.
+        fractions: Target share of each split.
+
+    Returns:
+        (...) scores.
+
+    Source: `create_classification_dataset.py` of the reference chain (CameraTraps archive).
+    """
+    present = (counts > 0).astype(float)
+    crops = counts / np.maximum(counts.sum(0), 1)
+    groups = present / np.maximum(present.sum(0), 1)
+    total = np.zeros(assignment.shape[:-1])
+    used = counts.sum(0) > 0
+    for number, target in enumerate(fractions):
+        inside = (assignment == number).astype(float)
+        total += (2 * (inside @ crops - target) ** 2 + (inside @ groups - target) ** 2)[..., used].sum(-1)
+    return total
+
+
+def missing(counts: np.ndarray, assignment: np.ndarray, needed: np.ndarray) -> np.ndarray:
+    """How many (label, split) pairs that should be present are not: (...) integers.
+
+    Args:
+        needed: (splits, labels) booleans, from `needed_splits`.
+    """
+    present = (counts > 0).astype(float)
+    short = np.zeros(assignment.shape[:-1], dtype=int)
+    for number in range(N_SPLITS):
+        inside = (assignment == number).astype(float)
+        short += ((inside @ present == 0) & needed[number]).sum(-1)
+    return short
+
+
+def needed_splits(counts: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """Which label must be in which split: in all where it has enough groups, else in train first, then test.
+
+    Returns:
+        (splits, labels) booleans.
+    """
+    groups = (counts > 0).sum(0)
+    wanted = [number for number in FIRST_NEEDED if fractions[number] > 0]
+    needed = np.zeros((N_SPLITS, counts.shape[1]), dtype=bool)
+    for place, number in enumerate(wanted):
+        needed[number] = groups > place
+    return needed
+
+
+def best_random(counts: np.ndarray, fractions: Sequence[float], draws: int, seed: int) -> np.ndarray:
+    """The best of `draws` random assignments: fewest missing labels first, then the lowest score.
+
+    Every draw gives each split its share of groups, rounded, and at least one group where its fraction is not 0. If
+    the best draw still misses a label somewhere, single groups are moved and swapped until none is missed or no
+    move helps.
+
+    Returns:
+        (groups,) integers.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = _sizes(counts.shape[0], fractions)
+    template = np.repeat(np.arange(N_SPLITS), sizes)
+    needed = needed_splits(counts, fractions)
+    best, best_rank = template, (math.inf, math.inf)
+    for start in range(0, draws, BATCH):
+        batch = rng.permuted(np.tile(template, (min(BATCH, draws - start), 1)), axis=1)
+        short, values = missing(counts, batch, needed), score(counts, batch, fractions)
+        place = np.lexsort((values, short))[0]
+        rank = (float(short[place]), float(values[place]))
+        if rank < best_rank:
+            best, best_rank = batch[place], rank
+    return _mend(counts, best, fractions, needed) if best_rank[0] else best
+
+
+def _sizes(n_groups: int, fractions: Sequence[float]) -> np.ndarray:
+    """Groups per split: the shares, rounded; no wished-for split is empty while train keeps at least one."""
+    sizes = np.array([round(n_groups * fraction) for fraction in fractions])
+    for number in (TEST, VAL):
+        if fractions[number] > 0 and sizes[number] == 0:
+            sizes[number] = 1
+    for number in (VAL, TEST):
+        excess = sizes[VAL] + sizes[TEST] - (n_groups - 1)
+        if excess > 0:
+            sizes[number] -= min(excess, sizes[number])
+    sizes[TRAIN] = n_groups - sizes[VAL] - sizes[TEST]
+    return sizes
+
+
+def _mend(counts: np.ndarray, start: np.ndarray, fractions: Sequence[float], needed: np.ndarray) -> np.ndarray:
+    """Steepest descent by (missing labels, score) over moving a group that has a missed label, or swapping it.
+
+    Only such a group can bring the label where it is missed. A step is scored from what it changes in the splits'
+    totals, (splits, labels), so that thousands of groups take neither minutes nor memory.
+    """
+    current = start.copy()
+    rank = (float(missing(counts, current, needed)), float(score(counts, current, fractions)))
+    while rank[0] > 0:
+        absent = np.stack([(counts[current == n] > 0).sum(0) == 0 for n in range(N_SPLITS)]) & needed
+        best = None
+        for group in np.flatnonzero((counts[:, absent.any(0)] > 0).any(1)):
+            sizes = np.bincount(current, minlength=N_SPLITS)
+            moves = [n for n in range(N_SPLITS) if n != current[group] and fractions[n] > 0 and sizes[current[group]] > 1]
+            swaps = np.flatnonzero(current != current[group])
+            short, values = _after(counts, current, fractions, needed, group, moves, swaps)
+            place = np.lexsort((values, short))[0] if len(short) else None
+            if place is not None and (float(short[place]), float(values[place])) < rank:
+                rank, best = (float(short[place]), float(values[place])), (group, place, moves, swaps)
+        if best is None:
+            return current
+        group, place, moves, swaps = best
+        if place < len(moves):
+            current[group] = moves[place]
+        else:
+            other = swaps[place - len(moves)]
+            current[[group, other]] = current[[other, group]]
+    return current
+
+
+def _after(
+    counts: np.ndarray,
+    current: np.ndarray,
+    fractions: Sequence[float],
+    needed: np.ndarray,
+    group: int,
+    moves: Sequence[int],
+    swaps: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Missing labels and score after each move of `group` to a split of `moves`, then after each swap with a group."""
+    present = (counts > 0).astype(float)
+    both = np.stack([counts, present])  # (2, groups, labels)
+    totals = np.stack([both[:, current == n].sum(1) for n in range(N_SPLITS)], axis=1)  # (2, splits, labels)
+    home = current[group]
+    targets = np.concatenate([np.asarray(moves, dtype=int), current[swaps]])
+    leaves = np.repeat(both[:, group, None], len(targets), axis=1)  # (2, steps, labels)
+    leaves[:, len(moves) :] -= both[:, swaps]
+    after = np.repeat(totals[:, None], len(targets), axis=1)  # (2, steps, splits, labels)
+    after[:, :, home] -= leaves
+    after[:, np.arange(len(targets)), targets] += leaves
+    short = ((after[1] < 0.5) & needed).sum((1, 2))
+    shares = after / np.maximum(both.sum(1), 1)[:, None, None]
+    distance = (shares - np.asarray(fractions)[:, None]) ** 2
+    values = (2 * distance[0] + distance[1])[..., counts.sum(0) > 0].sum((1, 2))
+    return short, values

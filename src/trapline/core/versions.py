@@ -1,0 +1,15 @@
+"""The integer version of every stage, bumped only when its output changes: what it made before is then made again."""
+
+VERSIONS = {
+    "ingest": 1,
+    "fetch": 1,
+    "crop": 1,
+    "dataset": 1,
+    "split": 1,
+    "embed": 1,
+    "train": 1,
+    "predict": 1,
+    "evaluate": 1,
+}
+STAGES = tuple(VERSIONS)
+OPTIONAL = frozenset({"embed"})  # made when asked for by name

@@ -1,0 +1,1 @@
+"""map(fn, rows) over parts, committed one by one."""

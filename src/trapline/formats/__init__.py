@@ -1,0 +1,1 @@
+"""One external file format per module. External keys stop here."""

@@ -1,0 +1,39 @@
+"""corrections.csv: a person's decisions on boxes; appended, never rewritten; the last row for a box wins."""
+
+from pathlib import Path
+
+import polars as pl
+
+from trapline.core.errors import InputError
+
+COLUMNS = ("image_id", "box_id", "action", "from", "to", "who", "when")
+ACTIONS = ("accept", "relabel", "exclude", "unsure")
+
+
+def read(path: Path) -> pl.DataFrame:
+    """The last decision for every box: box_id, action, to. Empty where there is no such file.
+
+    Raises:
+        InputError: Columns are missing, an action is unknown, or a relabel names no label; lists every such line.
+    """
+    if not path.exists():
+        return pl.DataFrame(schema={"box_id": pl.String, "action": pl.String, "to": pl.String})
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.NoDataError:
+        return pl.DataFrame(schema={"box_id": pl.String, "action": pl.String, "to": pl.String})
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path} is not a CSV table: {str(error).splitlines()[0]}") from None
+    missing = [name for name in ("box_id", "action", "to") if name not in table.columns]
+    if missing:
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}; its header is {','.join(COLUMNS)}.")
+    lines = table.with_row_index("line", offset=2)
+    problems = [
+        f"line {row['line']}: action {row['action']!r} is none of {', '.join(ACTIONS)}"
+        for row in lines.filter(~pl.col("action").is_in(ACTIONS) | pl.col("action").is_null()).iter_rows(named=True)
+    ]
+    blank = lines.filter((pl.col("action") == "relabel") & (pl.col("to").fill_null("").str.strip_chars() == ""))
+    problems += [f"line {line}: relabel without a label in `to`" for line in blank["line"]]
+    if problems:
+        raise InputError(f"{path} holds {len(problems)} lines that cannot be applied:", problems)
+    return table.select("box_id", "action", "to").unique("box_id", keep="last", maintain_order=True)

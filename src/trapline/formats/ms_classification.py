@@ -1,0 +1,48 @@
+"""The reference chain's files: classification_ds.csv, label_index.json, splits.json (FORMATS.md)."""
+
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from trapline.core.schemas import SPLIT_NAMES
+from trapline.io import atomic, tables
+
+
+def write_dataset_csv(path: Path, examples: pl.DataFrame, confidence: pl.DataFrame) -> None:
+    """Write classification_ds.csv: path, dataset, location, dataset_class, confidence, label.
+
+    Args:
+        examples: EXAMPLES rows; several labels are joined by a comma.
+        confidence: crop_id, source_label, conf (1 for a person's box).
+    """
+    table = examples.join(confidence, on="crop_id", how="left", maintain_order="left").select(
+        path="crop_id",
+        dataset="dataset",
+        location=location_name(),
+        dataset_class="source_label",
+        confidence=pl.col("conf").fill_null(1.0),
+        label=pl.col("labels").list.join(","),
+    )
+    tables.save_csv(path, table)
+
+
+def write_label_index(path: Path, labels: list[str]) -> None:
+    """Write label_index.json: {"0": name, ...} in sorted order."""
+    index = {str(n): label for n, label in enumerate(sorted(labels))}
+    atomic.replace_text(path, msgspec.json.format(msgspec.json.encode(index), indent=1).decode())
+
+
+def write_splits(path: Path, examples: pl.DataFrame, splits: pl.DataFrame) -> None:
+    """Write splits.json: {"train" | "val" | "test": [[dataset, location], ...]}, sorted."""
+    placed = examples.join(splits, on="group_id", how="inner").select("split", "dataset", location=location_name())
+    content = {
+        name: [list(row) for row in placed.filter(pl.col("split") == name).drop("split").unique().sort(pl.all()).rows()]
+        for name in SPLIT_NAMES
+    }
+    atomic.replace_text(path, msgspec.json.format(msgspec.json.encode(content), indent=1).decode())
+
+
+def location_name() -> pl.Expr:
+    """A crop's location; where there is none, its group's name, so that a location is never blank."""
+    return pl.coalesce("location_id", "group_id")

@@ -1,0 +1,1 @@
+"""Disk: where things lie, checked tables, the ledger of what is done, images in and out."""

@@ -1,0 +1,74 @@
+"""Files appear whole or not at all: written beside, synced, renamed."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from trapline.core.errors import TraplineError
+
+BESIDE = ".partial"
+
+
+def replace(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = True) -> None:
+    """Write a file through `write(stream)` so that `path` holds either its old or its whole new content.
+
+    Args:
+        sync: Wait until the bytes are on disk. Files that are many and cheap to make again (crops) leave that to
+            the part they belong to.
+
+    Raises:
+        TraplineError: The disk is full or read-only; whatever was there is untouched.
+    """
+    beside = path.with_name(f"{path.name}{BESIDE}{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as stream:
+            write(stream)
+            stream.flush()
+            if sync:
+                os.fsync(stream.fileno())
+        os.replace(beside, path)
+        if sync:
+            _sync_folder(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise disk_error(error, path) from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """`replace` for a UTF-8 text."""
+    replace(path, lambda stream: stream.write(text.encode()))
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """Say what the operating system's refusal to write `path` means and what to do."""
+    remedies = {
+        errno.ENOSPC: "the disk is full. Free some space and run the same command again: finished work is kept",
+        errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again",
+        errno.EROFS: "the disk is read-only. Choose a project folder on another disk",
+        errno.EACCES: "permission denied. Choose a project folder that you may write to",
+        errno.EPERM: "permission denied. Choose a project folder that you may write to",
+        errno.ENOTDIR: "a file stands where a folder is needed. Move it away",
+        errno.ENAMETOOLONG: "the name is too long for this disk",
+    }
+    remedy = remedies.get(error.errno or 0, error.strerror or str(error))
+    return TraplineError(f"cannot write {path}: {remedy}.")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; not every system lets a folder be opened."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

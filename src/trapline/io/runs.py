@@ -1,0 +1,33 @@
+"""Run folders: runs/<number>-<model>, each made from one fingerprint of configuration and inputs."""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from trapline.io import atomic
+
+MADE_FROM = "made_from.json"
+
+
+def find_or_begin_run(runs: Path, model: str, fingerprint: str) -> Path:
+    """The folder of the run made from `fingerprint`, finished or not; a new one with the next number if none is."""
+    found = find_run(runs, fingerprint)
+    if found is not None:
+        return found
+    numbers = [int(match[1]) for path in runs.glob("*") if (match := re.match(r"(\d+)-", path.name))]
+    folder = runs / f"{max(numbers, default=0) + 1:03d}-{re.sub(r'[^A-Za-z0-9._-]', '_', model)}"
+    content = msgspec.json.encode({"fingerprint": fingerprint})
+    atomic.replace(folder / MADE_FROM, lambda stream: stream.write(content))
+    return folder
+
+
+def find_run(runs: Path, fingerprint: str) -> Path | None:
+    """The newest run folder made from `fingerprint`, or None."""
+    for path in sorted(runs.glob(f"*/{MADE_FROM}"), reverse=True):
+        try:
+            if msgspec.json.decode(path.read_bytes()).get("fingerprint") == fingerprint:
+                return path.parent
+        except (OSError, msgspec.DecodeError, AttributeError):
+            continue
+    return None

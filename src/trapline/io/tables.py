@@ -1,0 +1,46 @@
+"""Parquet tables, checked against their schema where they are written."""
+
+from pathlib import Path
+
+import polars as pl
+
+from trapline.core.errors import TraplineError
+from trapline.core.schemas import Schema
+from trapline.io import atomic
+
+
+def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
+    """Check `frame` against `schema`, sort it by key and write it whole.
+
+    Raises:
+        TraplineError: The frame breaks its schema, or the disk refuses.
+    """
+    frame = schema.check(frame)
+    if schema.key:
+        frame = frame.sort(schema.key)
+    save(path, frame)
+
+
+def save(path: Path, frame: pl.DataFrame) -> None:
+    """Write any frame as Parquet, whole or not at all."""
+    atomic.replace(path, lambda stream: frame.write_parquet(stream, compression="zstd", statistics=False))
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read a table.
+
+    Raises:
+        TraplineError: It is missing or not readable.
+    """
+    try:
+        return pl.read_parquet(path)
+    except FileNotFoundError:
+        raise TraplineError(f"table {path} is missing. Run `trapline run` to make it.") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TraplineError(f"table {path} cannot be read ({reason}). Delete it and run `trapline run`.") from error
+
+
+def save_csv(path: Path, frame: pl.DataFrame) -> None:
+    """Write any flat frame as CSV, whole or not at all."""
+    atomic.replace_text(path, frame.write_csv())

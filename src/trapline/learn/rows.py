@@ -1,0 +1,37 @@
+"""Crops as rows: what of a file decides its outputs, and arrays as a column."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+
+def with_file_state(rows: pl.DataFrame, crops_dir: Path) -> pl.DataFrame:
+    """`rows` plus size and time of change of each crop's file (`crops_dir / crop_id`), null where there is none.
+
+    The ledger fingerprints whole rows: a crop that was made again is computed again.
+    """
+    sizes: list[int | None] = []
+    times: list[int | None] = []
+    for crop_id in rows["crop_id"]:
+        try:
+            status = os.stat(crops_dir / crop_id)
+            sizes.append(status.st_size)
+            times.append(status.st_mtime_ns)
+        except OSError:
+            sizes.append(None)
+            times.append(None)
+    return rows.with_columns(
+        pl.Series("file_bytes", sizes, dtype=pl.Int64), pl.Series("file_mtime_ns", times, dtype=pl.Int64)
+    )
+
+
+def as_arrays(values: np.ndarray, width: int) -> pl.Series:
+    """float [n, width] -> a column of Float32 arrays; rows of NaN (or a [n, 0] array) become nulls."""
+    kind = pl.Array(pl.Float32, width)
+    if not values.shape[1]:
+        return pl.Series([None] * len(values), dtype=kind)
+    column = pl.Series(values.astype(np.float32), dtype=kind)
+    unread = pl.Series([bool(row) for row in np.isnan(values).any(axis=1)])
+    return pl.select(pl.when(~unread).then(column)).to_series()

@@ -1,0 +1,46 @@
+"""What a step's number decides: the learning rate, and the averaging of weights."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+WARM_UP = 0.1  # share of all steps over which the rate rises
+
+
+def lr_factor(step: int, total: int) -> float:
+    """Share of the peak rate at `step` (from 0) of `total`: a linear rise, then a half cosine to nearly zero.
+
+    Source: Loshchilov and Hutter 2017 (SGDR) without restarts; linear warm-up of Goyal et al. 2017.
+    """
+    rise = max(round(WARM_UP * total), 1)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
+
+
+def averaging_decay(step: int, per_epoch: int) -> float:
+    """How much of the average stays after `step` (from 0) steps: up to a memory of about two epochs.
+
+    Source: the warm-up (1 + t) / (10 + t) of TensorFlow's ExponentialMovingAverage, which lets an average of few
+    steps follow.
+    """
+    return min((1 + step) / (10 + step), 1 - 1 / (2 * per_epoch + 1), 0.9998)
+
+
+class Average:
+    """Exponential moving average of a model's weights and BatchNorm statistics, itself a model to evaluate."""
+
+    def __init__(self, model: nn.Module):
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, decay: float) -> None:
+        """Move the average towards `model` by 1 - `decay`; counters are copied."""
+        mine, theirs = self.model.state_dict(), model.state_dict()
+        for name, value in mine.items():
+            if value.is_floating_point():
+                value.lerp_(theirs[name], 1 - decay)
+            else:
+                value.copy_(theirs[name])

@@ -1,0 +1,52 @@
+"""What is to be learned from what, and how far that is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trapline.core.errors import TraplineError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned from what.
+
+    Args:
+        labels: In the order of the model's outputs.
+        crop_ids, paths, targets, weights: Of the training crops: names, files, label indices [n], weights [n] > 0.
+        val_paths, val_targets: Of the val crops; may be empty.
+    """
+
+    labels: tuple[str, ...]
+    crop_ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    targets: np.ndarray
+    weights: np.ndarray
+    val_paths: tuple[Path, ...]
+    val_targets: np.ndarray
+
+
+@dataclass
+class Progress:
+    """How far a training is: everything besides tensors that going on needs."""
+
+    epoch: int = 0  # finished epochs; 0 after the probe
+    batch: int = 0  # finished batches of the epoch under way
+    step: int = 0  # optimiser steps so far
+    loss_sum: float = 0.0  # of the epoch under way, over its crops
+    seen: int = 0  # crops of the epoch under way
+    seconds: float = 0.0  # spent on the epoch under way; wall clock, not reproducible
+    best_epoch: int = 0
+    best_recall: float | None = None
+    best_loss: float | None = None
+    metrics_size: int = 0  # bytes of metrics.jsonl that hold
+
+
+def unreadable(path: Path, why: str, count: int = 1) -> TraplineError:
+    """The error for crops that vanished or broke while they were needed."""
+    crops = "a crop" if count == 1 else f"{count} crops"
+    return TraplineError(
+        f"{crops} of the training data cannot be used (first: {path}: {why}). Make the crops again with "
+        "`trapline crop`, then go on with the same command: nothing is lost."
+    )

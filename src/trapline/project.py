@@ -1,0 +1,288 @@
+"""A project: its configuration, its stages in order, what is up to date and why not."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import ValidationError
+
+from trapline.core.config import ProjectConfig, Section
+from trapline.core.errors import InputError, RunIsStale, TooManyFailures
+from trapline.core.log import Log
+from trapline.core.versions import OPTIONAL, STAGES, VERSIONS
+from trapline.io import project_file, tables
+from trapline.io.layout import Layout
+from trapline.io.ledger import Record, Records, lock
+from trapline.io.runs import find_run
+from trapline.steps import STEPS, Context, run_fingerprint
+
+Options = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """How a stage stands.
+
+    Args:
+        state: "up to date", "not made", "stale" or "waiting" (for an earlier stage).
+        reasons: Why it is not up to date.
+        made_with: Options of its own call that differ from trapline.yaml.
+        record: How its present outputs were made, or None.
+    """
+
+    stage: str
+    state: str
+    reasons: tuple[str, ...]
+    made_with: Mapping[str, object]
+    record: Record | None
+
+
+class Project:
+    """A trapline project folder.
+
+    Args:
+        root: The folder that holds trapline.yaml.
+        log: Where stages speak to; silent by default.
+
+    Raises:
+        InputError: There is no project, or its trapline.yaml has problems (all are listed).
+    """
+
+    def __init__(self, root: str | Path = ".", log: Log | None = None):
+        self.layout = Layout(Path(root).expanduser().resolve())
+        self.config: ProjectConfig = project_file.read(self.layout.config)
+        self.log = log or Log()
+        self._records = Records(self.layout.records)
+
+    def __repr__(self) -> str:
+        lines = [f"{status.stage:9} {status.state}" for status in self.status()]
+        return "\n".join([f"trapline project {self.layout.root}", *lines])
+
+    def table(self, name: str) -> pl.DataFrame:
+        """One of the project's tables by name ("images", "boxes", "crops", "examples", "splits", "metrics", ...).
+
+        Raises:
+            TraplineError: It was not made yet.
+        """
+        if name == "predictions":
+            record = self._records.read("predict")
+            if record is not None:
+                return tables.read(self.layout.run(str(record.facts["run"])) / "predictions.parquet")
+        return tables.read(self.layout.table(name))
+
+    def run(
+        self,
+        until: str | None = None,
+        from_: str | None = None,
+        *,
+        retrain: bool = False,
+        max_failures: int | None = None,
+    ) -> None:
+        """Bring the stages up to date, in order; what is up to date is left alone.
+
+        Args:
+            until: Last stage to make (default: the last).
+            from_: First stage to look at; earlier ones are taken as they are.
+            retrain: Train again where the training run no longer matches its inputs.
+            max_failures: Images that may fail; default from trapline.yaml.
+
+        Raises:
+            InputError: An unknown stage, or bad input files.
+            RunIsStale: Training again would cost time and was not asked for.
+            TooManyFailures: Everything is made, but more images failed than allowed.
+            LockHeld: Another process works in this project.
+        """
+        for stage in (until, from_):
+            _check_stage(stage)
+        first = STAGES.index(from_) if from_ else 0
+        last = STAGES.index(until) if until else len(STAGES) - 1
+        chosen = [stage for stage in STAGES[first : last + 1] if stage not in OPTIONAL or stage in (until, from_)]
+        with lock(self.layout.lock):
+            for stage in STAGES[:first]:
+                if stage not in OPTIONAL and self._records.read(stage) is None:
+                    raise InputError(f"cannot start from {from_}: {stage} was not made yet. Leave out --from.")
+            for stage in chosen:
+                status = self._status(stage, None)
+                if stage == "train" and not retrain:
+                    self._refuse_stale_run(status)
+                self._bring_up_to_date(status, self._sticky(stage, status.record))
+        self._check_failures("crop" in chosen, max_failures)
+
+    def make(self, stage: str, options: Options | None = None, *, max_failures: int | None = None) -> None:
+        """Make one stage exactly as trapline.yaml and `options` say, after the stale ones before it.
+
+        Earlier stages keep the options they were last made with. A training is never started on the way to a later
+        stage.
+
+        Args:
+            options: Fields of the stage's config, for this call; recorded, and shown by `status`.
+
+        Raises:
+            InputError: An unknown stage or option, bad input files, or no training run to go on from.
+            RunIsStale, TooManyFailures, LockHeld: As `run`.
+        """
+        _check_stage(stage)
+        self._section(stage, options or {})
+        with lock(self.layout.lock):
+            for earlier in STAGES[: STAGES.index(stage)]:
+                status = self._status(earlier, None)
+                if earlier in OPTIONAL:
+                    continue
+                if earlier == "train":
+                    if status.record is None:
+                        raise InputError(f"{stage} needs a trained classifier. Make one first: trapline train")
+                    self._refuse_stale_run(status)
+                self._bring_up_to_date(status, self._sticky(earlier, status.record))
+            self._bring_up_to_date(self._status(stage, options or {}), options or {})
+        self._check_failures(STAGES.index(stage) >= STAGES.index("crop"), max_failures)
+
+    def save(self, stage: str, options: Options) -> None:
+        """Write options of a stage into trapline.yaml, keeping its comments."""
+        section = self._section(stage, options)
+        values = section.model_dump(mode="json")
+        project_file.set_values(self.layout.config, stage, {name: values[name] for name in options})
+        self.config = project_file.read(self.layout.config)
+
+    def status(self) -> list[StageStatus]:
+        """How every stage stands, in order. Touches nothing."""
+        found: list[StageStatus] = []
+        waiting = ""
+        for stage in STAGES:
+            status = self._status(stage, None)
+            if stage in OPTIONAL and status.record is None:
+                continue
+            if waiting and status.state != "not made":
+                status = StageStatus(stage, "waiting", (f"for {waiting}",), status.made_with, status.record)
+            if status.state != "up to date" and not waiting and stage not in OPTIONAL:
+                waiting = stage
+            found.append(status)
+        return found
+
+    # -- how a stage stands ---------------------------------------------------------------------------------------
+
+    def _context(self) -> Context:
+        return Context(self.layout, self.config, self._records)
+
+    def _section(self, stage: str, options: Options) -> Section:
+        """The stage's section of trapline.yaml with options put over it, validated as a whole."""
+        whole = self.config.model_dump()
+        whole[stage] |= dict(options)
+        try:
+            return getattr(ProjectConfig.model_validate(whole), stage)
+        except ValidationError as error:
+            found = project_file.problems(error, ProjectConfig)
+            raise InputError(f"options of {stage} have {len(found)} problem(s):", found) from None
+
+    def _sticky(self, stage: str, record: Record | None) -> dict[str, object]:
+        """Options a stage was last made with, while trapline.yaml still says what it said then."""
+        if record is None:
+            return {}
+        now = getattr(self.config, stage).model_dump(mode="json")
+        return {name: value for name, value in record.overrides.items() if now.get(name) == record.base.get(name)}
+
+    def _inputs(self, stage: str) -> dict[str, str]:
+        """Fingerprints of everything the stage reads; "not made" for what does not exist yet."""
+        outputs: dict[str, str] = {}
+        for earlier in STAGES[: STAGES.index(stage)]:
+            record = self._records.read(earlier)
+            if record is not None:
+                outputs |= record.outputs
+        step = STEPS[stage]
+        return {name: outputs.get(name, "not made") for name in step.reads} | step.outside(self._context())
+
+    def _status(self, stage: str, given: Options | None) -> StageStatus:
+        record = self._records.read(stage)
+        overrides = dict(given) if given is not None else self._sticky(stage, record)
+        base = getattr(self.config, stage).model_dump(mode="json")
+        cfg = self._section(stage, overrides).model_dump(mode="json")
+        made_with = {name: cfg[name] for name in overrides if cfg[name] != base[name]}
+        if record is None:
+            return StageStatus(stage, "not made", (), made_with, None)
+        reasons = [
+            f"{name} {record.config.get(name)!r} -> {value!r}"
+            for name, value in cfg.items()
+            if record.config.get(name) != value and name not in type(getattr(self.config, stage)).inert
+        ]
+        inputs = self._inputs(stage)
+        names = sorted(inputs.keys() | record.inputs.keys())
+        reasons += [f"{name} changed" for name in names if inputs.get(name) != record.inputs.get(name)]
+        if record.version != VERSIONS[stage]:
+            reasons.append("this version of trapline makes it differently")
+        reasons += [f"{name} is gone" for name in record.outputs if not self._exists(name, record)]
+        return StageStatus(stage, "stale" if reasons else "up to date", tuple(reasons), made_with, record)
+
+    def _exists(self, output: str, record: Record) -> bool:
+        if output in ("run", "predictions"):
+            name = "checkpoints/best.pt" if output == "run" else "predictions.parquet"
+            return (self.layout.run(str(record.facts.get("run"))) / name).exists()
+        return self.layout.table(output).exists()
+
+    # -- making a stage -------------------------------------------------------------------------------------------
+
+    def _bring_up_to_date(self, status: StageStatus, options: Options) -> None:
+        stage = status.stage
+        if status.state == "up to date":
+            self.log.stage(stage, "up to date" + _made_with(status.made_with))
+            return
+        inputs = self._inputs(stage)
+        cfg = self._section(stage, options)
+        self.log.stage(stage, ("again: " + ", ".join(status.reasons[:3])) if status.reasons else "")
+        if stage != "train":  # an old run stays valid until the new one is finished
+            self._records.forget(stage)
+        begin = time.monotonic()
+        self.log.accounts.clear()
+        self.log.warnings.clear()
+        made = STEPS[stage].run(self._context(), cfg, inputs, self.log)
+        self._records.write(
+            Record(
+                stage=stage,
+                version=VERSIONS[stage],
+                inputs=inputs,
+                config=cfg.model_dump(mode="json"),
+                overrides=dict(status.made_with),
+                base=getattr(self.config, stage).model_dump(mode="json"),
+                outputs=made.outputs,
+                accounts=[str(account) for account in self.log.accounts],
+                warnings=list(self.log.warnings),
+                facts=made.facts,
+                seconds=round(time.monotonic() - begin, 2),
+            )
+        )
+
+    def _refuse_stale_run(self, status: StageStatus) -> None:
+        """Raise where a finished training no longer matches its inputs, unless the new one was begun already."""
+        if status.state == "up to date" or status.record is None:
+            return
+        cfg = self._section("train", self._sticky("train", status.record))
+        if find_run(self.layout.runs, run_fingerprint(cfg, self._inputs("train"))) is not None:
+            return
+        record = status.record
+        assert record is not None
+        minutes = max(record.seconds / 60, 0.1)
+        raise RunIsStale(
+            f"run {record.facts.get('run')} no longer matches what it was trained on: {', '.join(status.reasons)}. "
+            f"Training again takes about {minutes:.1f} minutes, as it did last time. Run `trapline run --retrain` to "
+            "do it, or `trapline run --until split` to stay before it."
+        )
+
+    def _check_failures(self, looked: bool, allowed: int | None) -> None:
+        record = self._records.read("crop")
+        limit = self.config.max_failures if allowed is None else allowed
+        failed = record.facts.get("failed_images", 0) if record else 0
+        if looked and isinstance(failed, int) and failed > limit:
+            raise TooManyFailures(
+                f"done, but {failed} images failed and max_failures is {limit}. They are listed with their reasons in "
+                f"{self.layout.root / 'failures.csv'}. Mend them and run again, or allow them: --max-failures {failed}."
+            )
+
+
+def _check_stage(stage: str | None) -> None:
+    if stage is not None and stage not in STAGES:
+        raise InputError(f"there is no stage {stage!r}. The stages are {', '.join(STAGES)}.")
+
+
+def _made_with(options: Mapping[str, Any]) -> str:
+    return f" (made with {', '.join(f'{name}={value}' for name, value in options.items())})" if options else ""

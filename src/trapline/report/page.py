@@ -1,0 +1,272 @@
+"""report.html: one self-contained page about one run, from tables. Everything from outside is escaped as text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jinja2
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trapline.report import figures, gallery, wording
+from trapline.report.wording import Cell, Figures
+
+SHOWN_LOCATIONS = 50
+SPLIT_ORDER = ("test", "seen", "val", "train")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Crops that no figure counts: `crops` of them, completing "crops ...", e.g. "without a prediction"."""
+
+    reason: str
+    detail: str | None
+    crops: int
+    first: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the page is made of.
+
+    Args:
+        run: The run's name.
+        params: The run's params.json; absent keys leave their part of the page out.
+        epochs: The lines of metrics.jsonl.
+        done: The run's done.json.
+        labels: L names in the model's order.
+        majority: The label most common in train.
+        metrics: METRICS rows of this run.
+        crops: crop_id, split, location, group_id, label, predicted, score of every scored crop.
+        confusion: Per split, (L, L) counts, rows true.
+        left_out: Crops without figures, by reason.
+        fingerprint: Of the evaluated crops, labels, groups and splits.
+        made_at: When the evaluation ran, for people.
+        versions: Of the packages that evaluated.
+        crops_dir: Where the crops lie.
+        gallery: Examples shown right and wrong, each.
+        seed: Fixes which are shown.
+    """
+
+    run: str
+    params: Mapping[str, object]
+    epochs: Sequence[Mapping[str, object]]
+    done: Mapping[str, object]
+    labels: Sequence[str]
+    majority: str
+    metrics: pl.DataFrame
+    crops: pl.DataFrame
+    confusion: Mapping[str, NDArray[np.integer]]
+    left_out: Sequence[LeftOut]
+    fingerprint: str
+    made_at: str
+    versions: Mapping[str, str]
+    crops_dir: Path
+    gallery: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One row of "how good": a split or a baseline, with its macro recall and accuracy."""
+
+    name: str
+    kind: str  # split | baseline
+    recall: Cell
+    accuracy: Cell
+    crops: int | None = None
+    locations: int | None = None
+    labels: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One label's figures in the judged split."""
+
+    label: str
+    crops: int
+    locations: int
+    recall: Cell
+    precision: Cell
+    f1: Cell
+    average_precision: Cell
+    mistaken: figures.Pair | None
+
+
+@dataclass(frozen=True)
+class LocationRow:
+    """One location's accuracy, and what went wrong there most often."""
+
+    location: str
+    accuracy: Cell
+    labels: str
+    mistake: str
+
+
+def render(material: Material) -> str:
+    """The page as HTML."""
+    found = Figures(material.metrics)
+    split = wording.judged_split(found)
+    judged = material.crops.filter(pl.col("split") == split)
+    confusion = material.confusion[split] if split else np.zeros((0, 0), np.int64)
+    labels = list(material.labels)
+    shown = [labels[n] for n in figures.matrix_labels(confusion)]
+    locations = _locations(judged, found, split)
+    return _environment().get_template("report.html.j2").render(
+        material=material,
+        split=split,
+        split_words=wording.SPLIT_WORDS,
+        headline=wording.headline(found, split),
+        notes=wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
+        standings=_standings(material, found, split),
+        overall=_overall(found, split),
+        label_rows=_label_rows(found, split, labels, confusion),
+        matrix=figures.matrix(confusion, labels) if split else None,
+        matrix_labels=shown,
+        pairs=figures.confused_pairs(confusion, labels, 10 if len(shown) <= figures.MATRIX_LABELS else figures.PAIRS),
+        locations=locations[:SHOWN_LOCATIONS],
+        more_locations=len(locations) - SHOWN_LOCATIONS,
+        lights=found.groups(split, "light") if split else [],
+        charts=figures.learning_curves(material.epochs, material.done.get("best_epoch")),
+        epochs=material.epochs,
+        wrong=gallery.show(gallery.choose_wrong(judged, material.gallery), material.crops_dir),
+        right=gallery.show(gallery.choose_right(judged, material.gallery, material.seed), material.crops_dir),
+        mistakes=judged.filter(pl.col("label") != pl.col("predicted")).height,
+        provenance=_provenance(material),
+        configuration=msgspec.json.format(msgspec.json.encode(material.params.get("config", {})), indent=2).decode(),
+        chart=figures,
+        percent=wording.percent,
+        count=wording.count,
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("trapline.report"),
+        autoescape=True,  # labels and file names are hostile input
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _standings(material: Material, found: Figures, split: str | None) -> list[Standing]:
+    """Held-out beside seen, and both beside what needs no training or no learning."""
+    rows = [
+        Standing(
+            wording.SPLIT_WORDS[name],
+            "judged" if name == split else "split",
+            found(name, "macro_recall"),
+            found(name, "accuracy"),
+            found.count(name, "crops"),
+            found.count(name, "groups"),
+            found.count(name, "labels"),
+        )
+        for name in SPLIT_ORDER
+        if name == "test" or found.count(name, "crops")
+    ]
+    probe = next((row.get("val_macro_recall") for row in material.epochs if row.get("epoch") == 0), None)
+    if isinstance(probe, int | float):
+        accuracy = next((row.get("val_accuracy") for row in material.epochs if row.get("epoch") == 0), None)
+        known = Cell(float(accuracy)) if isinstance(accuracy, int | float) else Cell()
+        name = "A linear classifier on the pretrained model, not fine-tuned (val)"
+        rows.append(Standing(name, "baseline", Cell(float(probe)), known))
+    if split:
+        majority = found(split, "majority_macro_recall"), found(split, "majority_accuracy")
+        rows.append(Standing(f"Always saying “{material.majority}”", "baseline", *majority))
+        chance = found(split, "chance_macro_recall"), found(split, "chance_accuracy")
+        rows.append(Standing("Guessing", "baseline", *chance))
+    return rows
+
+
+def _overall(found: Figures, split: str | None) -> list[tuple[str, Cell, bool]]:
+    """The judged split's other figures: name, cell, and whether it is a share."""
+    if split is None:
+        return []
+    names = (
+        ("Macro recall", "macro_recall"),
+        ("Accuracy over all crops", "accuracy"),
+        ("Macro top-3 recall", "macro_top3_recall"),
+        ("Top-3 accuracy", "top3_accuracy"),
+        ("Macro F1", "macro_f1"),
+        ("Mean average precision", "macro_average_precision"),
+    )
+    shares = [(words, found(split, name), True) for words, name in names if found(split, name) != Cell()]
+    return [*shares, ("Log loss", found(split, "log_loss"), False)]
+
+
+def _label_rows(
+    found: Figures, split: str | None, labels: Sequence[str], confusion: NDArray[np.integer]
+) -> list[LabelRow]:
+    if split is None:
+        return []
+    mistaken = figures.mistaken_for(confusion, labels)
+    return [
+        LabelRow(
+            label,
+            found(split, "recall", label).support,
+            found.count(split, "groups", label),
+            found(split, "recall", label),
+            found(split, "precision", label),
+            found(split, "f1", label),
+            found(split, "average_precision", label),
+            pair,
+        )
+        for label, pair in zip(labels, mistaken, strict=True)
+    ]
+
+
+def _locations(judged: pl.DataFrame, found: Figures, split: str | None) -> list[LocationRow]:
+    """Every location of the judged split, worst first."""
+    if split is None:
+        return []
+    labels = {location: (labels, total) for location, labels, total in _most(judged, ["label"]).rows()}
+    wrong = judged.filter(pl.col("label") != pl.col("predicted"))
+    mistakes = {row[0]: row[1:] for row in _most(wrong, ["label", "predicted"]).rows()}
+    rows = []
+    for location, cell in found.groups(split, "location"):
+        label, crops = labels[location]
+        mostly = f"{label} ({crops:,})"
+        pair = mistakes.get(location)
+        rows.append(LocationRow(location, cell, mostly, f"{pair[2]:,} {pair[0]} named {pair[1]}" if pair else ""))
+    return sorted(rows, key=lambda row: (row.accuracy.value or 0.0, -row.accuracy.support, row.location))
+
+
+def _most(crops: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """The most frequent value of `by` at every location: location, *by, crops."""
+    counted = crops.group_by("location", *by).len().sort("len", *by, descending=[True, *[False] * len(by)])
+    return counted.group_by("location", maintain_order=True).first()
+
+
+def _provenance(material: Material) -> list[tuple[str, str]]:
+    """Where all this comes from, as name and value."""
+    params = material.params
+    config = params.get("config")
+    config = config if isinstance(config, dict) else {}
+    versions = params.get("versions")
+    trained_with = versions if isinstance(versions, dict) else {}
+    transform = params.get("transform")
+    sizes = transform if isinstance(transform, dict) else {}
+    entries = [
+        ("Run", material.run),
+        ("Model", params.get("model") or config.get("model")),
+        ("Input size", _pixels(params.get("image_size") or config.get("image_size") or sizes.get("image_size"))),
+        ("Labels", ", ".join(material.labels) if len(material.labels) <= 30 else f"{len(material.labels)}"),
+        ("Best epoch", material.done.get("best_epoch")),
+        ("Epochs trained", material.done.get("epochs")),
+        ("Trained with", ", ".join(f"{name} {version}" for name, version in trained_with.items())),
+        ("Training data fingerprint", params.get("fingerprint")),
+        ("Evaluated data fingerprint", material.fingerprint),
+        ("Evaluated with", ", ".join(f"{name} {version}" for name, version in material.versions.items())),
+        ("Evaluated at", material.made_at),
+    ]
+    return [(name, str(value)) for name, value in entries if value not in (None, "")]
+
+
+def _pixels(size: object) -> str:
+    return f"{size} × {size} px" if isinstance(size, int) else ""

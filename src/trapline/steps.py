@@ -1,0 +1,264 @@
+"""One step per stage: read its tables, call it, write what it returns. The only glue between stages and disk.
+
+Torch is imported inside the three steps that compute, so that `status` and the light stages never wait for it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+
+from trapline.core import config, schemas
+from trapline.core.config import ProjectConfig, Section
+from trapline.core.errors import TraplineError
+from trapline.core.log import Log
+from trapline.formats import corrections, ms_classification
+from trapline.io import tables
+from trapline.io.layout import Layout
+from trapline.io.ledger import Parts, Records, file_digest, fingerprint
+from trapline.io.runs import find_or_begin_run
+from trapline.stages import crop as crop_stage
+from trapline.stages import dataset as dataset_stage
+from trapline.stages import fetch as fetch_stage
+from trapline.stages import ingest as ingest_stage
+from trapline.stages import split as split_stage
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step may touch: the project's paths, configuration and records."""
+
+    layout: Layout
+    config: ProjectConfig
+    records: Records
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A whole-frame stage's table."""
+        return tables.read(self.layout.table(name))
+
+    def folders(self) -> dict[str, Path]:
+        """Dataset -> folder of its images, relative to the project where it lies inside it."""
+        sources = self.config.datasets.items()
+        return {name: Path(self.layout.shorten(self.layout.images(name, source.images))) for name, source in sources}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a step made: table (or thing) -> fingerprint of its content, and facts for status."""
+
+    outputs: dict[str, str]
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a stage sits in a project.
+
+    Args:
+        reads: Names of the outputs of earlier steps it depends on.
+        run: Does the work; commits all files before it returns.
+        outside: Fingerprints of inputs that no step makes (annotation files, image folders, corrections).
+    """
+
+    reads: tuple[str, ...]
+    run: Callable[[Context, Section, Mapping[str, str], Log], Made]
+    outside: Callable[[Context], dict[str, str]] = lambda context: {}
+
+
+def _write(context: Context, frames: Mapping[str, pl.DataFrame]) -> dict[str, str]:
+    """Write tables and return their digests."""
+    for name, frame in frames.items():
+        tables.write(context.layout.table(name), frame, schemas.TABLES[name])
+    return {name: file_digest(context.layout.table(name)) for name in frames}
+
+
+def _annotation_files(context: Context) -> list[ingest_stage.AnnotationFile]:
+    return [
+        ingest_stage.AnnotationFile(name, context.layout.resolve(path))
+        for name, source in context.config.datasets.items()
+        for path in source.annotations
+    ]
+
+
+def _annotation_digests(context: Context) -> dict[str, str]:
+    files = _annotation_files(context)
+    return {f"{file.dataset}: {context.layout.shorten(file.path)}": file_digest(file.path) for file in files}
+
+
+def ingest(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Annotation files -> images, locations, boxes, labels."""
+    found = ingest_stage.ingest(_annotation_files(context), cast(config.IngestConfig, cfg), log=log)
+    frames = {name: getattr(found, name) for name in ("images", "locations", "boxes", "labels")}
+    return Made(_write(context, frames))
+
+
+def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Images -> files."""
+    files = fetch_stage.fetch(context.table("images"), context.folders(), root=context.layout.root, log=log)
+    return Made(_write(context, {"files": files}))
+
+
+def _files_stamp(context: Context) -> dict[str, str]:
+    if not context.layout.table("images").exists():
+        return {}
+    found = fetch_stage.stamp(context.table("images"), context.folders(), root=context.layout.root)
+    return {"image files": fingerprint(found)}
+
+
+def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Files and boxes -> crops."""
+    crop_cfg = cast(config.CropConfig, cfg)
+    crops = crop_stage.crop(
+        context.table("images"),
+        context.table("files"),
+        context.table("boxes"),
+        crop_cfg,
+        crops_dir=context.layout.crops,
+        root=context.layout.root,
+        parts=Parts(context.layout.parts("crop")),
+        workers=crop_cfg.num_workers or os.cpu_count() or 1,
+        log=log,
+    )
+    digest = fingerprint(crops.sort("crop_id").select("crop_id", "checksum", "failure").rows())
+    outputs = _write(context, {"crops": crops}) | {"crops": digest}
+    failed = crop_stage.failed_images(crops)
+    named = failed.join(context.table("images").select("image_id", "file_name"), on="image_id", how="left")
+    path = context.layout.root / "failures.csv"
+    tables.save_csv(path, named.select("image_id", "file_name", "failure"))
+    if failed.height:
+        log.warn(f"{failed.height} images failed; each is in {path.name} with its reason.")
+    return Made(outputs, {"failed_images": failed.height})
+
+
+def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Images, crops, labels, corrections -> examples, classification_ds.csv, label_index.json."""
+    crops, labels = context.table("crops"), context.table("labels")
+    decided = corrections.read(context.layout.corrections)
+    examples = dataset_stage.dataset(
+        context.table("images"), crops, labels, decided, cast(config.DatasetConfig, cfg), log=log
+    )
+    outputs = _write(context, {"examples": examples})
+    boxed = labels.drop_nulls("box_id").group_by("box_id").agg(pl.col("source_label").first())
+    confidence = (
+        crops.select("crop_id", "box_id")
+        .join(boxed, on="box_id")
+        .join(context.table("boxes").select("box_id", "conf"), on="box_id")
+    )
+    folder = context.layout.dataset
+    ms_classification.write_dataset_csv(folder / "classification_ds.csv", examples, confidence.drop("box_id"))
+    counts = dataset_stage.label_counts(examples)
+    ms_classification.write_label_index(folder / "label_index.json", counts["label"].to_list())
+    log.note("; ".join(f"{label} {n}" for label, n in counts.select("label", "crops").iter_rows()))
+    return Made(outputs)
+
+
+def _corrections_digest(context: Context) -> dict[str, str]:
+    return {"corrections.csv": file_digest(context.layout.corrections)}
+
+
+def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Examples -> splits, splits.json."""
+    examples = context.table("examples")
+    splits = split_stage.split(examples, cast(config.SplitConfig, cfg), log=log)
+    outputs = _write(context, {"splits": splits})
+    ms_classification.write_splits(context.layout.dataset / "splits.json", examples, splits)
+    return Made(outputs)
+
+
+def _usable_crops(context: Context) -> pl.DataFrame:
+    """crop_id and checksum of every crop that an example uses."""
+    crops = context.table("crops").select("crop_id", fingerprint="checksum")
+    return context.table("examples").select("crop_id").join(crops, on="crop_id", how="left", maintain_order="left")
+
+
+def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Crops -> embeddings."""
+    from trapline.stages.embed import embed as embed_stage
+
+    crops = _usable_crops(context)
+    parts = Parts(context.layout.parts("embed"))
+    embeddings = embed_stage(crops, cast(config.EmbedConfig, cfg), crops_dir=context.layout.crops, parts=parts, log=log)
+    tables.write(context.layout.table("embeddings"), embeddings, schemas.EMBEDDINGS)
+    return Made({"embeddings": fingerprint([crops.rows(), cfg.model_dump(mode="json")])})
+
+
+def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Examples and splits -> a run with checkpoints. Continues an interrupted run made from the same inputs."""
+    from trapline.stages.train import train as train_stage
+
+    train_cfg = cast(config.TrainConfig, cfg)
+    run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, run_fingerprint(cfg, inputs))
+    log.note(f"run {run_dir.name}")
+    result = train_stage(
+        context.table("examples"),
+        context.table("splits"),
+        train_cfg,
+        crops_dir=context.layout.crops,
+        run_dir=run_dir,
+        log=log,
+    )
+    return Made({"run": file_digest(result.checkpoint)}, {"run": run_dir.name})
+
+
+def run_fingerprint(cfg: Section, inputs: Mapping[str, str]) -> str:
+    """What a training run is made from; a run with the same fingerprint is continued, not begun again."""
+    return fingerprint([cfg.model_dump(mode="json", exclude=set(cfg.inert)), dict(inputs)])
+
+
+def predict(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """A run's best checkpoint and crops -> predictions."""
+    from trapline.stages.predict import predict as predict_stage
+
+    predict_cfg = cast(config.PredictConfig, cfg)
+    run_dir = context.layout.run(_chosen_run(context, predict_cfg))
+    checkpoint = run_dir / "checkpoints" / "best.pt"
+    if not (run_dir / "done.json").exists():
+        known = sorted(path.parent.name for path in context.layout.runs.glob("*/done.json"))
+        raise TraplineError(f"run {run_dir.name} is not a finished run. Finished: {', '.join(known) or 'none'}.")
+    crops = _usable_crops(context)
+    parts = Parts(run_dir / "predictions")
+    predictions = predict_stage(checkpoint, crops, predict_cfg, crops_dir=context.layout.crops, parts=parts, log=log)
+    tables.write(run_dir / "predictions.parquet", predictions, schemas.PREDICTIONS)
+    return Made({"predictions": fingerprint([file_digest(checkpoint), crops.rows()])}, {"run": run_dir.name})
+
+
+def _chosen_run(context: Context, cfg: config.PredictConfig) -> str:
+    record = context.records.read("train")
+    if cfg.run is None and record is None:
+        raise TraplineError("there is no finished training run yet. Make one with `trapline train`.")
+    return cfg.run or str(record.facts["run"] if record else "")
+
+
+def evaluate(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Predictions -> metrics, the field's files, report.html."""
+    from trapline.stages.evaluate import evaluate as evaluate_stage
+
+    record = context.records.read("predict")
+    run_dir = context.layout.run(str(record.facts["run"] if record else ""))
+    metrics = evaluate_stage(
+        tables.read(run_dir / "predictions.parquet"),
+        context.table("examples"),
+        context.table("splits"),
+        cast(config.EvaluateConfig, cfg),
+        run_dir=run_dir,
+        crops_dir=context.layout.crops,
+        log=log,
+    )
+    outputs = _write(context, {"metrics": metrics})
+    return Made(outputs, {"run": run_dir.name, "report": context.layout.shorten(run_dir / "report.html")})
+
+
+STEPS = {
+    "ingest": Step((), ingest, _annotation_digests),
+    "fetch": Step(("images",), fetch, _files_stamp),
+    "crop": Step(("images", "files", "boxes"), crop),
+    "dataset": Step(("images", "crops", "boxes", "labels"), dataset, _corrections_digest),
+    "split": Step(("examples",), split),
+    "embed": Step(("examples", "crops"), embed),
+    "train": Step(("examples", "splits", "crops"), train),
+    "predict": Step(("run", "examples", "crops"), predict),
+    "evaluate": Step(("predictions", "examples", "splits"), evaluate),
+}

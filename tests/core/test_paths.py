@@ -1,0 +1,66 @@
+import re
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from trapline.core.paths import MAX_PART_BYTES, unsafe_reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IMG_0001.JPG",
+        "islands/cam 1/site_3/0001-semi.jpg",
+        "AABP 13_20051007_1205.jpg",
+        "Waldkauz/Käfig…/鹿.jpg",
+        "a..b/..c/d...jpg",
+        "console/common.jpg",
+        "x" * MAX_PART_BYTES,
+        "/".join(["folder"] * 60),
+    ],
+)
+def test_ordinary_names_are_fine(name):
+    assert unsafe_reason(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("../secret.jpg", "climbs out"),
+        ("a/../../b.jpg", "climbs out"),
+        ("a\\..\\b.jpg", "climbs out"),
+        ("..", "climbs out"),
+        ("/etc/passwd", "absolute"),
+        ("\\\\server\\share\\x.jpg", "absolute"),
+        ("~/x.jpg", "absolute"),
+        ("C:/x.jpg", "absolute"),
+        ("c:x.jpg", "absolute"),
+        ("a/CON", "reserved by Windows"),
+        ("nul.jpg", "reserved by Windows"),
+        ("LPT1 .txt/x.jpg", "reserved by Windows"),
+        ("a\0b.jpg", "control characters"),
+        ("a\nb.jpg", "control characters"),
+        ("x" * 300 + ".jpg", "too long"),
+        ("é" * (MAX_PART_BYTES // 2 + 1), "too long"),  # file systems count bytes
+    ],
+)
+def test_hostile_names_are_refused(name, reason):
+    assert reason in (unsafe_reason(name) or "")
+
+
+ODD = st.text(st.sampled_from(["..", "/", "\\", "C:", "~", ".", "a", "con", "\0", " "]) | st.characters(codec="utf-8"))
+
+
+@given(ODD | st.lists(st.sampled_from(["..", ".", "a", "con.", "nul", "C:", "", "~"])).map("/".join))
+@example("a/./../..")
+def test_what_passes_stays_below_its_folder(name):
+    if unsafe_reason(name) is not None:
+        return
+    for path in (PurePosixPath("/project") / name, PureWindowsPath("X:/project") / name):
+        assert path.is_relative_to(path.parts[0] + "project")
+        assert ".." not in path.parts
+    assert all(len(part.encode()) <= 255 - len("___crop100_detector.jpg") for part in re.split(r"[/\\]", name))

@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import nn
+
+from trapline.learn.schedule import Average, averaging_decay, lr_factor
+from trapline.learn.validation import Judgement, judge
+
+
+def test_the_rate_rises_linearly_and_falls_to_nearly_nothing():
+    factors = [lr_factor(step, 100) for step in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
+    assert factors[10] == 1.0 and factors[55] == pytest.approx(0.5)
+    assert factors[10:] == sorted(factors[10:], reverse=True) and 0 < factors[-1] < 0.001
+    assert lr_factor(0, 1) == 1.0
+
+
+def test_the_average_follows_early_and_steadies_later():
+    decays = [averaging_decay(step, per_epoch=20) for step in range(400)]
+    assert decays == sorted(decays)
+    assert decays[0] == 0.1 and decays[-1] == pytest.approx(1 - 1 / 41)
+
+
+def test_average_of_weights_and_statistics():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = Average(model)
+    start = {name: value.clone() for name, value in average.model.state_dict().items()}
+    with torch.no_grad():
+        model[0].weight += 1
+        model[1].running_mean += 2
+        model[1].num_batches_tracked += 7
+    average.update(model, 0.75)
+    after = average.model.state_dict()
+    torch.testing.assert_close(after["0.weight"], start["0.weight"] + 0.25)
+    torch.testing.assert_close(after["1.running_mean"], start["1.running_mean"] + 0.5)
+    assert after["1.num_batches_tracked"] == 7
+    assert not any(parameter.requires_grad for parameter in average.model.parameters())
+
+
+def test_judge_equals_scikit_learn():
+    import numpy as np
+    from sklearn.metrics import balanced_accuracy_score, log_loss
+
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.ones(4), 50)
+    targets = rng.integers(0, 3, 50)  # label 3 does not occur
+    found = judge(scores, targets)
+    assert found.macro_recall == pytest.approx(
+        np.mean([(scores.argmax(1) == k)[targets == k].mean() for k in range(3)])
+    )
+    assert found.loss == pytest.approx(log_loss(targets, scores, labels=range(4)))
+    kept = scores[:, :3] / scores[:, :3].sum(1, keepdims=True)
+    assert judge(kept, targets).macro_recall == pytest.approx(balanced_accuracy_score(targets, kept.argmax(1)))
+
+
+def test_equal_recall_is_decided_by_the_lower_loss():
+    assert Judgement(0.5, 0.8, 0.0).rank() > Judgement(0.6, 0.8, 1.0).rank() > Judgement(0.1, 0.7, 1.0).rank()
