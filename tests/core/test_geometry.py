@@ -51,7 +51,7 @@ def test_auto_tells_the_frame_by_the_stated_size(orientation):
 
 def test_pixels_are_of_the_size_that_the_source_states():
     box = resolve(GivenBox(100, 100, 200, 100, "px", "displayed", (1000, 500)), Header(2000, 1000))
-    assert box == ResolvedBox(0.1, 0.2, 0.2, 0.2)
+    assert pixels(box, 1000, 500) == [100, 100, 200, 100]
 
 
 def test_a_box_that_reaches_out_is_clipped():

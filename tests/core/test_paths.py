@@ -52,10 +52,10 @@ def test_hostile_names_are_refused(name, reason):
     assert reason in (unsafe_reason(name) or "")
 
 
-ODD = st.text(st.sampled_from(["..", "/", "\\", "C:", "~", ".", "a", "con", "\0", " "]) | st.characters(codec="utf-8"))
+PIECES = st.sampled_from(["..", "/", "\\", "C:", "~", ".", "a", "con", "\0", " "]) | st.text(max_size=3)
 
 
-@given(ODD | st.lists(st.sampled_from(["..", ".", "a", "con.", "nul", "C:", "", "~"])).map("/".join))
+@given(st.lists(PIECES).map("".join) | st.lists(PIECES).map("/".join))
 @example("a/./../..")
 def test_what_passes_stays_below_its_folder(name):
     if unsafe_reason(name) is not None:

@@ -11,7 +11,8 @@ SCORES = np.array([[0.25, 0.75], [0.1, 0.9]], np.float32)
 
 
 def some(labels=("coyote", "deer")):
-    return outputs.Outputs(["d/a.jpg___crop00.jpg", "d/b, c.jpg___crop00.jpg"], ["deer", "coyote"], np.array([0.5, 1.5]), labels, SCORES)  # fmt: skip
+    crop_ids = ["d/a.jpg___crop00.jpg", "d/b, c.jpg___crop00.jpg"]
+    return outputs.Outputs(crop_ids, ["deer", "coyote"], np.array([0.5, 1.5]), labels, SCORES)
 
 
 def test_outputs_have_the_reference_chains_columns(tmp_path):
@@ -57,6 +58,7 @@ def test_a_split_without_crops_is_a_header(tmp_path):
         (gzip.compress(b"path,label,score\na,b,1\n"), "begins with path, label, score"),
         (gzip.compress(b"path,label,weight,deer\na,deer,1,many\n"), "is not an outputs CSV"),
     ],
+    ids=["not gzip", "empty", "other columns", "words for scores"],
 )
 def test_other_files_are_refused(tmp_path, content, problem):
     (tmp_path / "o.csv.gz").write_bytes(content)
@@ -70,7 +72,8 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_overall_metrics_hold_percentages_and_blanks(tmp_path):
-    rows = [{"split": "val", "loss": 0.5, "acc_top1": 0.75}, {"split": "test", "loss": float("nan"), "acc_top1": float("nan")}]  # fmt: skip
+    nan = float("nan")
+    rows = [{"split": "val", "loss": 0.5, "acc_top1": 0.75}, {"split": "test", "loss": nan, "acc_top1": nan}]
     outputs.write_overall(tmp_path / "overall_metrics.csv", rows)
     assert (tmp_path / "overall_metrics.csv").read_text() == "split,loss,acc_top1\nval,0.5,75.0\ntest,,\n"
     assert outputs.read_overall(tmp_path / "overall_metrics.csv")["acc_top1"].to_list() == [0.75, None]

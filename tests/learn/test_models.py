@@ -104,7 +104,7 @@ def test_parts_of_any_model(name):
     assert {group["peak_lr"] for group in groups} == {1e-2, 1e-3}
     assert all(p.ndim == 1 for group in groups if not group["weight_decay"] for p in group["params"])
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
-    still = models.freeze(model, 0.5)
+    still = models.freeze(model, 0.5, statistics=False)
     frozen = [p for p in model.parameters() if not p.requires_grad]
     assert still and frozen and all(p.requires_grad for p in head.parameters())
     assert next(iter(model.parameters())) is frozen[0]  # from the input on
@@ -112,6 +112,9 @@ def test_parts_of_any_model(name):
 
 def test_freeze_nothing_and_everything():
     model = models.build("test_efficientnet", 3, pretrained=False)
-    assert models.freeze(model, 0.0) == []
-    models.freeze(model, 1.0)
+    assert models.freeze(model, 0.0, statistics=False) == []
+    assert len(models.freeze(model, 0.0, statistics=True)) == sum(
+        isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()
+    )
+    models.freeze(model, 1.0, statistics=True)
     assert all(p.requires_grad for p in model.get_classifier().parameters())

@@ -112,8 +112,16 @@ class KillingLog(Log):
         yield advance
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_core():
+    """Tiny models gain nothing from a second thread, and lose much where other tests run beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trapline.learn.device.cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
+def unbroken(tmp_path_factory, one_core):
     """A training of 3 epochs of 3 steps, never disturbed, and its data."""
     folder = tmp_path_factory.mktemp("unbroken")
     examples, splits = draw(folder / "crops")
@@ -212,8 +220,10 @@ def test_a_real_sigkill(unbroken, tmp_path):
     examples.write_parquet(tmp_path / "examples.parquet")
     splits.write_parquet(tmp_path / "splits.parquet")
     script = textwrap.dedent(f"""
+        import os
         import polars as pl
         from pathlib import Path
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         from trapline.core.config import TrainConfig
         from trapline.core.log import Log
         from trapline.stages.train import train

@@ -195,5 +195,7 @@ def _ends(
         square = t**2 / effective
         centre = (value + square / 2) / (1 + square)
         half = np.sqrt(square * value * (1 - value) + square**2 / 4) / (1 + square)
-        low, high = np.maximum(centre - half, 0), np.minimum(centre + half, 1)
+        # The ends hold the value in exact arithmetic; at 0 and 1 rounding could break that.
+        low = np.minimum(np.maximum(centre - half, 0), value)
+        high = np.maximum(np.minimum(centre + half, 1), value)
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)

@@ -36,7 +36,7 @@ class Schema:
             problems += [
                 f"column {name} is {found}, declared {self.columns[name]}"
                 for name, found in frame.schema.items()
-                if found != self.columns[name] and not _array_like(found, self.columns[name])
+                if not _fits(found, self.columns[name])
             ]
             required = [name for name in self.columns if name in (*self.key, *self.required)]
             problems += [f"column {name} holds {n} nulls" for name in required if (n := frame[name].null_count())]
@@ -47,9 +47,11 @@ class Schema:
         return frame
 
 
-def _array_like(found: pl.DataType, declared: type[pl.DataType] | pl.DataType) -> bool:
+def _fits(found: pl.DataType, declared: type[pl.DataType] | pl.DataType) -> bool:
     """Arrays are declared without a width (it depends on the model): any width of the right inner type fits."""
-    return declared == pl.Array and isinstance(found, pl.Array) and found.inner == pl.Float32
+    if declared == pl.Array:
+        return isinstance(found, pl.Array) and found.inner == pl.Float32
+    return found == declared
 
 
 IMAGES = Schema(

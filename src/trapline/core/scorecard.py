@@ -214,8 +214,7 @@ def _figure(name: str, label: str, value: float, low: float, high: float, suppor
         return Figure(name, label, None, None, None, support, undefined)
     if np.isnan(low):
         return Figure(name, label, float(value), None, None, support, intervals.FEW_GROUPS)
-    # The weighted mean of bounded figures can stray from the interval by rounding only.
-    return Figure(name, label, float(value), float(min(low, value)), float(max(high, value)), support, None)
+    return Figure(name, label, float(value), float(low), float(high), support, None)
 
 
 def _plain(name: str, value: float, support: int) -> Figure:

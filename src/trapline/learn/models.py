@@ -73,11 +73,15 @@ def linear_head(model: nn.Module) -> nn.Linear | None:
     return head if isinstance(head, nn.Linear) and head.in_features == n_features(model) else None
 
 
-def freeze(model: nn.Module, share: float) -> list[nn.Module]:
+def freeze(model: nn.Module, share: float, *, statistics: bool) -> list[nn.Module]:
     """Stop gradients to the first `share` of the model's depth (timm's own coarse grouping), never to its head.
 
+    Args:
+        statistics: Also keep the BatchNorm statistics of the layers that do train. Pretrained ones are better than
+            those of small, label-balanced batches; random ones must move.
+
     Returns:
-        Modules to keep in evaluation mode while training, so that their BatchNorm statistics stand still too.
+        Modules to keep in evaluation mode while training, so that their BatchNorm statistics stand still.
     """
     groups = list(group_parameters(model, model.group_matcher(coarse=True)).values())  # type: ignore[operator]
     frozen_names = {name for group in groups[: int(share * (len(groups) - 1) + 1e-9)] for name in group}
@@ -85,7 +89,8 @@ def freeze(model: nn.Module, share: float) -> list[nn.Module]:
     for name, parameter in model.named_parameters():
         if name in frozen_names and id(parameter) not in head:
             parameter.requires_grad_(False)
-    return [module for module in model.modules() if _all_frozen(module)]
+    norms = nn.modules.batchnorm._BatchNorm if statistics else ()
+    return [module for module in model.modules() if _all_frozen(module) or isinstance(module, norms)]
 
 
 def optimizer_groups(model: nn.Module, lr: float, weight_decay: float) -> Iterator[dict[str, Any]]:

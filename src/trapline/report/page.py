@@ -111,7 +111,7 @@ def render(material: Material) -> str:
     """The page as HTML."""
     found = Figures(material.metrics)
     split = wording.judged_split(found)
-    judged = material.crops.filter(pl.col("split") == split)
+    judged = material.crops.filter(pl.col("split") == (split or ""))
     confusion = material.confusion[split] if split else np.zeros((0, 0), np.int64)
     labels = list(material.labels)
     shown = [labels[n] for n in figures.matrix_labels(confusion)]

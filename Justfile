@@ -1,0 +1,30 @@
+# Everyday commands; each is one line that also works typed by hand. The test command itself is `uv run pytest`.
+
+# The default suite: CPU, no network, minutes.
+test:
+    uv run pytest
+
+# Everything CI runs.
+ci:
+    bash .ci/run
+
+# Style, types, layers.
+lint:
+    uv run ruff check .
+    uv run ruff format --check .
+    uv run pyright
+    uv run lint-imports --no-cache
+
+# Benchmarks print ratios against a plain baseline measured in the same run.
+bench:
+    uv run python benchmarks/split.py
+    uv run python benchmarks/coverage.py
+    uv run python benchmarks/demo_difficulty.py
+
+# Tests that take minutes.
+soak:
+    uv run pytest -m slow
+
+# Refresh the tested versions in pyproject.toml from what is installed.
+pin:
+    uv run python scripts/pin.py

@@ -1,0 +1,183 @@
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trapline.core.errors import LockHeld, TraplineError
+from trapline.io import tables
+from trapline.io.ledger import (
+    FINGERPRINT,
+    MAX_PARTS,
+    Parts,
+    Record,
+    Records,
+    file_digest,
+    fingerprint,
+    lock,
+)
+
+
+def rows(*names):
+    return pl.DataFrame({"id": list(names), FINGERPRINT: [f"print-{name}" for name in names]})
+
+
+def committed(parts):
+    found = parts.read()
+    return None if found is None else sorted(found["id"].to_list())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_a_fingerprint_does_not_depend_on_order(value):
+    assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
+    assert fingerprint(value) != fingerprint({**value, "one more": 1, "two more": 2})
+
+
+def test_fingerprints_tell_values_apart():
+    values = [1, "1", 1.5, None, [], {}, [1], ["1"], True, "", "a b", ["a", "b"]]
+    assert len({fingerprint(value) for value in values}) == len(values)
+
+
+def test_file_digest(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 300_000)
+    (tmp_path / "b").write_bytes(b"x" * 300_000)
+    assert file_digest(tmp_path / "a") == file_digest(tmp_path / "b") != file_digest(tmp_path / "c") == "missing"
+
+
+def test_records_come_back(tmp_path):
+    records = Records(tmp_path / "records")
+    assert records.read("split") is None
+    record = Record(stage="split", version=1, inputs={"examples": "abc"}, config={"seed": 1}, warnings=["rare"])
+    records.write(record)
+    found = records.read("split")
+    assert found == record
+    assert found.made_at.endswith("+00:00")
+    records.forget("split")
+    records.forget("split")
+    assert records.read("split") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"stage": "split"}', "\0" * 40])
+def test_a_torn_record_means_not_done(tmp_path, text):
+    (tmp_path / "split.json").write_text(text)
+    assert Records(tmp_path).read("split") is None
+
+
+def test_parts_add_up(tmp_path):
+    parts = Parts(tmp_path / "crop")
+    assert parts.read() is None
+    parts.commit(rows("a", "b"))
+    parts.commit(rows("c"))
+    parts.commit(rows("c"))
+    assert committed(parts) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("torn", [b"", b"PAR1", b"not parquet at all", None])
+def test_a_torn_part_is_not_done(tmp_path, torn):
+    parts = Parts(tmp_path)
+    parts.commit(rows("a"))
+    parts.commit(rows("b"))
+    path = tmp_path / f"part-{fingerprint(['print-b'])}.parquet"
+    path.write_bytes(path.read_bytes()[:-20] if torn is None else torn)
+    (tmp_path / "part-x.parquet.partial123").write_bytes(b"left by a kill")
+    assert committed(parts) == ["a"]
+    assert parts.unreadable == [path.name]
+    parts.settle(rows("a"))
+    assert not path.exists()
+    assert committed(Parts(tmp_path)) == ["a"]
+
+
+def test_parts_of_other_settings_do_not_disturb(tmp_path):
+    """Embeddings of another model have another width; a foreign table has other columns."""
+    parts = Parts(tmp_path)
+    two = rows("a").with_columns(v=pl.Series([[1.0, 2.0]], dtype=pl.Array(pl.Float32, 2)))
+    three = rows("b").with_columns(v=pl.Series([[1.0, 2.0, 3.0]], dtype=pl.Array(pl.Float32, 3)))
+    parts.commit(two)
+    parts.commit(three)
+    tables.save(tmp_path / "part-foreign.parquet", pl.DataFrame({"x": [1]}))
+    found = parts.read(rows("b", "c"))
+    assert found is not None
+    assert found.equals(three)
+    assert parts.unreadable == ["part-foreign.parquet"]
+
+
+def test_settle_merges_small_parts(tmp_path):
+    parts = Parts(tmp_path)
+    names = [f"{n:02d}" for n in range(MAX_PARTS + 8)]
+    for name in names:
+        parts.commit(rows(name))
+    parts.settle(rows(*names))
+    assert len(list(tmp_path.glob("part-*.parquet"))) == 1
+    assert committed(parts) == names
+
+
+def test_settle_drops_what_is_out_of_date(tmp_path):
+    parts = Parts(tmp_path)
+    parts.commit(rows("a", "b"))
+    parts.commit(rows("c"))
+    parts.settle(rows("b", "c"))
+    assert committed(parts) == ["b", "c"]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    parts.settle(rows("b", "c"))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    parts.settle(rows())
+    assert committed(parts) is None
+
+
+def test_settle_keeps_the_old_parts_until_the_new_are_there(tmp_path, monkeypatch):
+    parts = Parts(tmp_path)
+    parts.commit(rows("a", "b"))
+    parts.commit(rows("c"))
+
+    def full(path, frame):
+        raise TraplineError("the disk is full")
+
+    monkeypatch.setattr(tables, "save", full)
+    with pytest.raises(TraplineError, match="full"):
+        parts.settle(rows("a", "c"))
+    assert committed(parts) == ["a", "b", "c"]
+
+
+HOLDER = """
+import sys, pathlib
+from trapline.io.ledger import lock
+with lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+    path = tmp_path / ".trapline" / "lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdin
+    assert holder.stdout
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LockHeld, match=rf"at work in {tmp_path} \(process {holder.pid} on "), lock(path):
+            pass
+    finally:
+        holder.kill()  # not even a clean end is needed to free it
+        holder.wait()
+        holder.stdin.close()
+        holder.stdout.close()
+    with lock(path):
+        pass
+    with lock(path):
+        pass
+
+
+def test_a_lock_where_nothing_can_be_written(tmp_path):
+    (tmp_path / ".trapline").write_text("a file")
+    with pytest.raises(TraplineError, match="cannot write"), lock(tmp_path / ".trapline" / "lock"):
+        pass
