@@ -37,7 +37,11 @@ def content(images: list, objects: list, names=ANIMALS, created: str = "2024-06-
     """An export as a dictionary; category ids count from `first_id` in the order of `names`."""
     ids = {name: first_id + n for n, name in enumerate(names)}
     annotations = [
-        {key: value for key, value in {**item, "category_id": ids.get(item.get("label"), 999)}.items() if key != "label"}
+        {
+            key: value
+            for key, value in {**item, "category_id": ids.get(item.get("label"), 999)}.items()
+            if key != "label"
+        }
         if "category_id" not in item
         else item
         for item in objects

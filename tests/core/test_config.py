@@ -14,7 +14,7 @@ def test_a_dataset_is_all_it_needs():
 
 def test_nothing_changes_after_it_is_built():
     with pytest.raises(ValidationError, match="frozen"):
-        SplitConfig().seed = 3  # pyright: ignore[reportAttributeAccessIssue]
+        SplitConfig().seed = 3
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import math
 
 import pytest
-from drawing import STORED_BY, seen_box, stored_box
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drawing import STORED_BY, seen_box, stored_box
 from trapline.core.geometry import GivenBox, Header, ResolvedBox, crop_window, resolve
 
 NAME = "64x40_red_16x10_at_8_5_exif{}.png"
@@ -56,7 +56,7 @@ def test_pixels_are_of_the_size_that_the_source_states():
 
 def test_a_box_that_reaches_out_is_clipped():
     box = resolve(GivenBox(-10, 380, 30, 40, "px", "displayed"), Header(100, 400))
-    assert box == ResolvedBox(0.0, 0.95, 0.2, pytest.approx(0.05))
+    assert (box.x, box.y, box.w, box.h) == pytest.approx((0, 0.95, 0.2, 0.05))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_square_windows_by_hand(box, size, window):
     x, y, w, h = box
     resolved = ResolvedBox(x / size[0], y / size[1], w / size[0], h / size[1])
     assert crop_window(resolved, *size) == window
-    assert crop_window(resolved, *size, "tight") == (x, y, x + w, y + h)
+    assert crop_window(resolved, *size, style="tight") == (x, y, x + w, y + h)
 
 
 @st.composite
@@ -146,7 +146,7 @@ def test_square_crops(drawn):
 def test_any_box_gives_pixels_or_a_reason(box, width, height, orientation, frame, style):
     header = Header(width, height, orientation)
     try:
-        resolved = resolve(GivenBox(*box, "fraction", frame), header)
+        resolved = resolve(GivenBox(*box, unit="fraction", frame=frame), header)
     except ValueError:
         return
     assert min(resolved.x, resolved.y) >= 0
@@ -164,7 +164,7 @@ def test_any_box_gives_pixels_or_a_reason(box, width, height, orientation, frame
 @given(boxes_in_images(), st.sampled_from(range(1, 9)))
 def test_turning_there_and_back_is_nothing(drawn, orientation):
     (x, y, w, h), (width, height) = drawn
-    back = {6: 8, 8: 6}.get(orientation, orientation)
+    back = 14 - orientation if orientation in (6, 8) else orientation
     header = Header(width, height, orientation)
     once = resolve(GivenBox(x / width, y / height, w / width, h / height, "fraction", "raw"), header)
     again = resolve(

@@ -34,6 +34,13 @@ def test_undefined_figures_are_null_with_a_reason():
     assert found["recall", "coyote"].value == 0
 
 
+def test_a_label_absent_from_test_has_no_f1_even_where_it_was_predicted():
+    found = card([0, 0, 1], [0, 2, 1], [0, 1, 2])
+    assert found["f1", "deer"].value is None
+    assert found["precision", "deer"].value == 0
+    assert found["macro_f1", ""].value == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_few_locations_give_no_interval_and_say_so():
     few = card([0, 1] * 9, [0, 1] * 9, [n // 2 for n in range(18)])["macro_recall", ""]
     assert (few.value, few.low, few.high) == (1, None, None)

@@ -7,7 +7,9 @@ from trapline.io import tables
 
 
 def test_a_table_is_checked_sorted_and_comes_back(tmp_path):
-    frame = pl.DataFrame({"split": ["val", "train"], "group_id": ["b", "a"], "fold": [None, None]}, schema_overrides={"fold": pl.Int64})
+    frame = pl.DataFrame(
+        {"split": ["val", "train"], "group_id": ["b", "a"], "fold": [None, None]}, schema_overrides={"fold": pl.Int64}
+    )
     tables.write(tmp_path / "t" / "splits.parquet", frame, SPLITS)
     assert tables.read(tmp_path / "t" / "splits.parquet").rows() == [("a", "train", None), ("b", "val", None)]
     with pytest.raises(TraplineError, match="breaks its schema"):
@@ -22,7 +24,9 @@ def test_the_same_rows_are_the_same_bytes(tmp_path):
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
-@pytest.mark.parametrize(("data", "message"), [(None, "is missing. Run `trapline run`"), (b"PAR1 torn", "cannot be read")])
+@pytest.mark.parametrize(
+    ("data", "message"), [(None, "is missing. Run `trapline run`"), (b"PAR1 torn", "cannot be read")]
+)
 def test_an_unusable_table_names_the_remedy(tmp_path, data, message):
     if data is not None:
         (tmp_path / "a.parquet").write_bytes(data)

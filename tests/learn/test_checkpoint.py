@@ -38,10 +38,10 @@ def test_a_checkpoint_holds_all_it_takes(tmp_path, crops):
     after = checkpoint.load(path)
     assert (after.model, after.labels, after.transform) == (before.model, before.labels, before.transform)
     assert (after.epoch, after.val_macro_recall, after.trained) == (3, 0.5, {"config": {"lr": 0.1}})
-    same = [
+    one, other = (
         infer(c.network(), c.transform, crops, "scores", batch_size=4, device=CPU)[0] for c in (before, after)
-    ]
-    np.testing.assert_array_equal(*same)
+    )
+    np.testing.assert_array_equal(one, other)
     assert sorted(path.parent.iterdir()) == [path]  # nothing is left beside it
 
 
@@ -62,7 +62,8 @@ def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(TraplineError, match="the disk is full"):
         checkpoint.save(path, made(("x", "y")))
-    assert path.read_bytes() == before and sorted(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [path]
 
 
 class Malicious:
@@ -83,7 +84,7 @@ def test_anything_else_is_an_input_error(tmp_path, kind):
         torch.save({"model": {}, "epoch": 3}, path)
     elif kind == "torch file with code":
         torch.save({"format": checkpoint.FORMAT, "x": Malicious()}, path)
-    with pytest.raises(InputError, match="there is no checkpoint|not a trapline checkpoint"):
+    with pytest.raises(InputError, match=r"there is no checkpoint|not a trapline checkpoint"):
         checkpoint.load(path)
 
 
@@ -98,7 +99,9 @@ def test_a_newer_format_says_so(tmp_path, monkeypatch):
 def test_scores_do_not_depend_on_the_batch(crops):
     model = made().network()
     whole, failures = infer(model, Transform(32), crops, "scores", batch_size=64, device=CPU)
-    assert failures == [None] * 7 and whole.shape == (7, 3) and whole.dtype == np.float32
+    assert failures == [None] * 7
+    assert whole.shape == (7, 3)
+    assert whole.dtype == np.float32
     np.testing.assert_allclose(whole.sum(1), 1, atol=1e-6)
     for batch_size in (1, 2, 3):
         parts, _ = infer(model, Transform(32), crops, "scores", batch_size=batch_size, device=CPU)
@@ -122,6 +125,8 @@ def test_a_broken_crop_is_a_failure_and_its_neighbours_are_not(crops, tmp_path):
 def test_nothing_readable_and_nothing_at_all(tmp_path):
     model = made().network()
     found, failures = infer(model, Transform(32), [tmp_path / "no.jpg"], "scores", batch_size=3, device=CPU)
-    assert found.shape == (1, 0) and failures == ["file is missing"]
+    assert found.shape == (1, 0)
+    assert failures == ["file is missing"]
     found, failures = infer(model, Transform(32), [], "scores", batch_size=3, device=CPU)
-    assert found.shape == (0, 0) and failures == []
+    assert found.shape == (0, 0)
+    assert failures == []

@@ -48,9 +48,12 @@ def test_balanced_sampling_draws_every_label_equally_often():
 def test_weights_count_within_a_label_and_zero_means_never():
     labels = np.array([0, 0, 0, 1])
     shares = sampling_weights(labels, np.array([3.0, 1.0, 0.0, 5.0]), balanced=True)
+    assert shares is not None
     np.testing.assert_allclose(shares, [0.375, 0.125, 0, 0.5])
     assert sampling_weights(labels, np.ones(4), balanced=False) is None
-    np.testing.assert_allclose(sampling_weights(labels, np.array([1.0, 1, 1, 5]), balanced=False), [0.125] * 3 + [0.625])
+    shares = sampling_weights(labels, np.array([1.0, 1, 1, 5]), balanced=False)
+    assert shares is not None
+    np.testing.assert_allclose(shares, [0.125] * 3 + [0.625])
 
 
 def test_repeated_draws_are_counted():

@@ -35,7 +35,8 @@ def test_a_constant_feature_does_no_harm():
     features, labels = blobs(2, [20, 20])
     features[:, 3] = 7.0
     weight, bias = probe.fit(features, labels, np.ones(40), 2)
-    assert np.isfinite(weight).all() and np.isfinite(bias).all()
+    assert np.isfinite(weight).all()
+    assert np.isfinite(bias).all()
     assert ((features @ weight.T + bias).argmax(1) == labels).mean() > 0.9
 
 
@@ -52,7 +53,8 @@ def test_choose_spreads_over_labels(monkeypatch):
     monkeypatch.setattr(probe, "MAX_CROPS", 30)
     labels = np.repeat([0, 1, 2], [500, 300, 5])
     chosen = probe.choose(labels, 0)
-    assert len(chosen) == 30 and np.bincount(labels[chosen]).tolist() in ([13, 12, 5], [12, 13, 5])
+    assert len(chosen) == 30
+    assert np.bincount(labels[chosen]).tolist() in ([13, 12, 5], [12, 13, 5])
     np.testing.assert_array_equal(chosen, probe.choose(labels, 0))
     np.testing.assert_array_equal(probe.choose(labels[:30], 0), np.arange(30))
 

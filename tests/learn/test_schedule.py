@@ -9,15 +9,18 @@ from trapline.learn.validation import Judgement, judge
 def test_the_rate_rises_linearly_and_falls_to_nearly_nothing():
     factors = [lr_factor(step, 100) for step in range(100)]
     assert factors[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
-    assert factors[10] == 1.0 and factors[55] == pytest.approx(0.5)
-    assert factors[10:] == sorted(factors[10:], reverse=True) and 0 < factors[-1] < 0.001
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert 0 < factors[-1] < 0.001
     assert lr_factor(0, 1) == 1.0
 
 
 def test_the_average_follows_early_and_steadies_later():
     decays = [averaging_decay(step, per_epoch=20) for step in range(400)]
     assert decays == sorted(decays)
-    assert decays[0] == 0.1 and decays[-1] == pytest.approx(1 - 1 / 41)
+    assert decays[0] == 0.1
+    assert decays[-1] == pytest.approx(1 - 1 / 41)
 
 
 def test_average_of_weights_and_statistics():
@@ -25,9 +28,9 @@ def test_average_of_weights_and_statistics():
     average = Average(model)
     start = {name: value.clone() for name, value in average.model.state_dict().items()}
     with torch.no_grad():
-        model[0].weight += 1
-        model[1].running_mean += 2
-        model[1].num_batches_tracked += 7
+        model.state_dict()["0.weight"] += 1
+        model.state_dict()["1.running_mean"] += 2
+        model.state_dict()["1.num_batches_tracked"] += 7
     average.update(model, 0.75)
     after = average.model.state_dict()
     torch.testing.assert_close(after["0.weight"], start["0.weight"] + 0.25)

@@ -52,7 +52,8 @@ def test_scores_are_probabilities_in_the_order_asked_for(tmp_path, saved, crops)
     log = Log()
     table = score(tmp_path, saved(), crops, log)
     assert table["crop_id"].to_list() == crops["crop_id"].to_list()
-    assert table.schema["scores"] == pl.Array(pl.Float32, 3) and table["failure"].null_count() == 9
+    assert table.schema["scores"] == pl.Array(pl.Float32, 3)
+    assert table["failure"].null_count() == 9
     np.testing.assert_allclose(values(table).sum(1), 1, atol=1e-6)
     assert str(log.accounts[0]) == "9 crops -> 9 predictions"
 
@@ -68,15 +69,19 @@ def test_nothing_is_scored_twice(tmp_path, saved, crops, monkeypatch):
     first = score(tmp_path, saved(), crops)
     asked = []
     real = stage.infer
-    monkeypatch.setattr(stage, "infer", lambda model, t, paths, *a, **k: asked.extend(paths) or real(model, t, paths, *a, **k))
-    assert score(tmp_path, saved(), crops).equals(first) and not asked
+    monkeypatch.setattr(
+        stage, "infer", lambda model, t, paths, *a, **k: asked.extend(paths) or real(model, t, paths, *a, **k)
+    )
+    assert score(tmp_path, saved(), crops).equals(first)
+    assert not asked
     Image.new("RGB", (50, 50)).save(tmp_path / "crops/c2.jpg")  # made again
     again = score(tmp_path, saved(), crops)
     assert [path.name for path in asked] == ["c2.jpg"]
     assert not np.array_equal(values(again)[4], values(first)[4])
     asked.clear()
     other = score(tmp_path, saved(seed=1), crops)
-    assert len(asked) == 9 and not np.allclose(values(other), values(again))
+    assert len(asked) == 9
+    assert not np.allclose(values(other), values(again))
 
 
 def test_a_broken_crop_is_a_row_with_a_failure(tmp_path, saved, crops):
@@ -93,9 +98,11 @@ def test_all_broken_and_none_at_all(tmp_path, saved, crops):
     for path in (tmp_path / "crops").iterdir():
         path.unlink()
     table = score(tmp_path, saved(), crops)
-    assert table["scores"].null_count() == 9 and table.schema["scores"] == pl.Array(pl.Float32, 3)
+    assert table["scores"].null_count() == 9
+    assert table.schema["scores"] == pl.Array(pl.Float32, 3)
     empty = score(tmp_path, saved(), crops.clear(), folder="none")
-    assert empty.height == 0 and empty.schema["scores"] == pl.Array(pl.Float32, 3)
+    assert empty.height == 0
+    assert empty.schema["scores"] == pl.Array(pl.Float32, 3)
 
 
 def test_not_a_checkpoint(tmp_path, crops):

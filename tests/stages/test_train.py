@@ -132,12 +132,16 @@ def test_a_run_folder_tells_the_whole_story(unbroken):
     folder, _, _, result = unbroken
     params = json.loads((folder / "run/params.json").read_text())
     assert params["labels"] == ["ant", "bee", "cat"]
-    assert params["train"] == {"ant": 6, "bee": 6, "cat": 6} and params["val"] == {"ant": 3, "bee": 3, "cat": 3}
-    assert params["config"]["seed"] == 0 and params["config"]["image_size"] == 32
-    assert params["config"]["device"] == "cpu" and params["versions"]["torch"] == torch.__version__
+    assert params["train"] == {"ant": 6, "bee": 6, "cat": 6}
+    assert params["val"] == {"ant": 3, "bee": 3, "cat": 3}
+    assert params["config"]["seed"] == 0
+    assert params["config"]["image_size"] == 32
+    assert params["config"]["device"] == "cpu"
+    assert torch.__version__.startswith(params["versions"]["torch"])
     rows = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
-    assert rows[0]["train_loss"] is None and all(row["images_per_s"] > 0 for row in rows[1:])
+    assert rows[0]["train_loss"] is None
+    assert all(row["images_per_s"] > 0 for row in rows[1:])
     assert all(0 <= row["val_macro_recall"] <= 1 and row["val_loss"] > 0 for row in rows)
     done = json.loads((folder / "run/done.json").read_text())
     assert done == {
@@ -149,7 +153,8 @@ def test_a_run_folder_tells_the_whole_story(unbroken):
     best = max(rows, key=lambda row: (row["val_macro_recall"], -row["val_loss"]))
     assert (best["epoch"], best["val_macro_recall"]) == (result.best_epoch, result.best_val_macro_recall)
     saved = checkpoint.load(result.checkpoint)
-    assert saved.labels == ("ant", "bee", "cat") and saved.epoch == result.best_epoch
+    assert saved.labels == ("ant", "bee", "cat")
+    assert saved.epoch == result.best_epoch
     assert saved.trained["fingerprint"] == params["fingerprint"]
     assert list((folder / "run/tensorboard").iterdir())
     assert result.best_val_macro_recall > 0.9  # colours are easy
@@ -167,7 +172,7 @@ def test_another_seed_gives_another(unbroken):
     assert metrics(folder / "run")[1:] != metrics(folder / "seed1")[1:]
 
 
-@pytest.mark.parametrize("kills", [[0], [1], [2, 2], [3], [5, 1, 1], [8]])
+@pytest.mark.parametrize("kills", [[0], [1], [2, 2], [3], [4, 1, 0], [8]])
 @pytest.mark.parametrize("minutes", [1e-9, 60.0])
 def test_killed_anywhere_it_ends_the_same(unbroken, tmp_path, kills, minutes):
     """After each number of steps, with a checkpoint at every step or only at the ends of epochs."""
@@ -219,15 +224,16 @@ def test_a_real_sigkill(unbroken, tmp_path):
     folder, examples, splits, _ = unbroken
     examples.write_parquet(tmp_path / "examples.parquet")
     splits.write_parquet(tmp_path / "splits.parquet")
+    cfg = SMALL.model_copy(update={"checkpoint_minutes": 1e-9})
     script = textwrap.dedent(f"""
         import os
         import polars as pl
         from pathlib import Path
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
         from trapline.core.config import TrainConfig
         from trapline.core.log import Log
         from trapline.stages.train import train
-        cfg = TrainConfig.model_validate_json('''{SMALL.model_copy(update={"checkpoint_minutes": 1e-9}).model_dump_json()}''')
+        cfg = TrainConfig.model_validate_json('''{cfg.model_dump_json()}''')
         train(pl.read_parquet("examples.parquet"), pl.read_parquet("splits.parquet"), cfg,
               crops_dir=Path({str(folder / "crops")!r}), run_dir=Path("run"), log=Log())
     """)
@@ -238,7 +244,8 @@ def test_a_real_sigkill(unbroken, tmp_path):
             assert process.poll() is None, "ended before it could be killed"
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and not (tmp_path / "run/done.json").exists()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run/done.json").exists()
     subprocess.run(command, cwd=tmp_path, check=True)
     assert_same_run(folder / "run", tmp_path / "run")
 
@@ -314,10 +321,12 @@ def test_frozen_layers_keep_weights_and_statistics(tmp_path):
     _, state = checkpoint.load_with_state(tmp_path / "run/checkpoints/last.pt")
     run(tmp_path, examples, splits, cfg.model_copy(update={"epochs": 1}), name="short")
     _, earlier = checkpoint.load_with_state(tmp_path / "short/checkpoints/last.pt")
-    assert state and earlier
+    assert state
+    assert earlier
     same = {name for name in state["model"] if torch.equal(state["model"][name], earlier["model"][name])}
     assert {"conv_stem.weight", "bn1.weight", "bn1.running_mean", "bn1.num_batches_tracked"} <= same
-    assert "classifier.weight" not in same and "bn2.running_mean" not in same
+    assert "classifier.weight" not in same
+    assert "bn2.running_mean" not in same
 
 
 def test_a_vanished_crop_is_named(tmp_path):
@@ -381,7 +390,8 @@ def test_two_labels_absent_labels_and_no_val(tmp_path):
     assert "cannot be learnt: no training crops of cat, dog" in log.warnings
     assert "early stopping does not see all labels: val has no crops of bee" in log.warnings
     assert checkpoint.load(result.checkpoint).labels == ("ant", "bee", "cat", "dog")
-    assert result.best_val_macro_recall is not None and result.best_val_macro_recall <= 1 / 3 + 1e-9
+    assert result.best_val_macro_recall is not None
+    assert result.best_val_macro_recall <= 1 / 3 + 1e-9
 
     log = Log()
     no_val = splits.with_columns(split=pl.col("split").replace({"val": "test"}))

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MIN_GROUPS = 10
-"""Below this many groups no method that was tried covers 90% in the simulations, so no interval is given."""
+"""Below this many groups no interval is given: it would be near half the scale wide, and rest on the working model
+more than on the data."""
 MAX_LEVERAGE = 0.999
 FEW_GROUPS = f"fewer than {MIN_GROUPS} locations: too few for an interval"
 

@@ -120,10 +120,11 @@ def _mend(counts: np.ndarray, start: np.ndarray, fractions: Sequence[float], nee
     while rank[0] > 0:
         absent = np.stack([(counts[current == n] > 0).sum(0) == 0 for n in range(N_SPLITS)]) & needed
         best = None
-        for group in np.flatnonzero((counts[:, absent.any(0)] > 0).any(1)):
-            sizes = np.bincount(current, minlength=N_SPLITS)
-            moves = [n for n in range(N_SPLITS) if n != current[group] and fractions[n] > 0 and sizes[current[group]] > 1]
-            swaps = np.flatnonzero(current != current[group])
+        for group in np.flatnonzero((counts[:, absent.any(0)] > 0).any(1)).tolist():
+            home = current[group]
+            may_leave = (current == home).sum() > 1
+            moves = [n for n in range(N_SPLITS) if may_leave and n != home and fractions[n] > 0]
+            swaps = np.flatnonzero(current != home)
             short, values = _after(counts, current, fractions, needed, group, moves, swaps)
             place = np.lexsort((values, short))[0] if len(short) else None
             if place is not None and (float(short[place]), float(values[place])) < rank:

@@ -53,7 +53,8 @@ def write_outputs(path: Path, outputs: Outputs) -> None:
     ).with_columns(pl.Series(f"score {n}", outputs.scores[:, n]) for n in range(len(outputs.labels)))
 
     def write(stream: io.BufferedIOBase) -> None:
-        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=stream, mtime=0) as packed:
+        # Digits of probabilities hardly shrink: the fastest level gives nearly the size of the best.
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
             packed.write(header.getvalue().encode())
             frame.write_csv(packed, include_header=False)  # type: ignore[arg-type]
 
@@ -76,7 +77,7 @@ def read_outputs(path: Path) -> Outputs:
             )
         body = data.split(b"\n", reader.line_num)[-1]  # a label may hold a line break
         types = {f"{n}": pl.String if n < len(FIXED) - 1 else pl.Float64 for n in range(len(header))}
-        frame = pl.read_csv(io.BytesIO(body), has_header=False, schema=types) if body else pl.DataFrame(schema=types)
+        frame = pl.read_csv(io.BytesIO(body), has_header=False, schema=types)
     except FileNotFoundError:
         raise InputError(f"{path} is missing.") from None
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as error:

@@ -1,5 +1,6 @@
 """Files appear whole or not at all: written beside, synced, renamed."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -33,16 +34,22 @@ def replace(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = Tr
         if sync:
             _sync_folder(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        _clear(beside)
         raise disk_error(error, path) from error
     except BaseException:
-        beside.unlink(missing_ok=True)
+        _clear(beside)
         raise
 
 
 def replace_text(path: Path, text: str) -> None:
     """`replace` for a UTF-8 text."""
     replace(path, lambda stream: stream.write(text.encode()))
+
+
+def _clear(beside: Path) -> None:
+    """Take away what was begun; a disk that refused it may refuse this too, and the first error is the one to tell."""
+    with contextlib.suppress(OSError):
+        beside.unlink(missing_ok=True)
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
@@ -54,6 +61,7 @@ def disk_error(error: OSError, path: Path) -> Exception:
         errno.EACCES: "permission denied. Choose a project folder that you may write to",
         errno.EPERM: "permission denied. Choose a project folder that you may write to",
         errno.ENOTDIR: "a file stands where a folder is needed. Move it away",
+        errno.EEXIST: "a file stands where a folder is needed. Move it away",
         errno.ENAMETOOLONG: "the name is too long for this disk",
     }
     remedy = remedies.get(error.errno or 0, error.strerror or str(error))

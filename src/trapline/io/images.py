@@ -49,7 +49,10 @@ def open_image(path: Path, max_pixels: int) -> tuple[Image.Image, Header]:
         image.close()
         raise ImageFailure(f"too large: {width} x {height} pixels (limit {max_pixels:,})")
     try:
-        return image, Header(width, height, _orientation(image))
+        orientation = _orientation(image)
+        if image.format == "TIFF" and orientation >= 5:  # Pillow turns TIFFs by itself, and states the turned size
+            width, height = height, width
+        return image, Header(width, height, orientation)
     except Exception as error:
         image.close()
         raise ImageFailure(f"cannot be opened: {_words(error)}") from None

@@ -142,6 +142,12 @@ def _choices(annotation: object) -> list[str]:
 
 def _scalar(value: object) -> str:
     """A value as YAML on one line (JSON is YAML, and quotes every string that needs it)."""
-    if isinstance(value, str) and value.replace("_", "").replace("-", "").isalnum() and not value[0].isdigit():
+    if isinstance(value, str) and value.replace("_", "").replace("-", "").isalnum() and value[0].isalpha():
         return value if value.casefold() not in ("true", "false", "null", "yes", "no", "on", "off") else f'"{value}"'
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    """A character that YAML forbids, or takes for a line's end, in the escape that it shares with JSON and beyond."""
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"

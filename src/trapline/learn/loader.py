@@ -1,7 +1,7 @@
 """Which crops make a batch, and how they arrive: batch order is arithmetic, loading is threads."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,7 +77,7 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 def load_ahead(
     groups: Sequence[Sequence[Item]], load: Callable[[Item], Loaded], threads: int
-) -> Iterator[tuple[Sequence[Item], list[Loaded]]]:
+) -> Generator[tuple[Sequence[Item], list[Loaded]]]:
     """Load groups of items with threads (Pillow releases the GIL), a few groups ahead, in their order.
 
     Yields:

@@ -92,7 +92,8 @@ class Training:
         # A resumed training takes its weights from the checkpoint: no package, no network.
         self.model = models.build(cfg.timm_name, len(task.labels), pretrained=cfg.pretrained and not self.resumed)
         self.model.to(device)
-        self.still = models.freeze(self.model, cfg.freeze, statistics=cfg.pretrained)
+        alone = len(task.paths) < 2 * self.per_epoch  # a batch of one crop has no statistics
+        self.still = models.freeze(self.model, cfg.freeze, statistics=cfg.pretrained or alone)
         self.average = schedule.Average(self.model)
         self.optimizer = torch.optim.AdamW(models.optimizer_groups(self.model, cfg.lr, cfg.weight_decay))
         self.scaler = devices.gradient_scaler(device)

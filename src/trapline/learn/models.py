@@ -67,9 +67,14 @@ def n_features(model: nn.Module) -> int:
     return int(getattr(model, "head_hidden_size", None) or model.num_features)  # type: ignore[arg-type]
 
 
+def classifier(model: nn.Module) -> nn.Module:
+    """The last layers, which are new for every set of labels."""
+    return model.get_classifier()  # type: ignore[operator]
+
+
 def linear_head(model: nn.Module) -> nn.Linear | None:
     """The classifier, where it is one linear layer over `features`; otherwise None."""
-    head = model.get_classifier()  # type: ignore[operator]
+    head = classifier(model)
     return head if isinstance(head, nn.Linear) and head.in_features == n_features(model) else None
 
 
@@ -85,7 +90,7 @@ def freeze(model: nn.Module, share: float, *, statistics: bool) -> list[nn.Modul
     """
     groups = list(group_parameters(model, model.group_matcher(coarse=True)).values())  # type: ignore[operator]
     frozen_names = {name for group in groups[: int(share * (len(groups) - 1) + 1e-9)] for name in group}
-    head = {id(parameter) for parameter in model.get_classifier().parameters()}  # type: ignore[operator]
+    head = {id(parameter) for parameter in classifier(model).parameters()}
     for name, parameter in model.named_parameters():
         if name in frozen_names and id(parameter) not in head:
             parameter.requires_grad_(False)
@@ -98,7 +103,7 @@ def optimizer_groups(model: nn.Module, lr: float, weight_decay: float) -> Iterat
 
     Each group keeps its peak rate as `peak_lr`, for the schedule.
     """
-    head = {id(parameter) for parameter in model.get_classifier().parameters()}  # type: ignore[operator]
+    head = {id(parameter) for parameter in classifier(model).parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for is_head in (True, False):
         for decays in (True, False):
@@ -144,7 +149,7 @@ def _load_packaged(model: nn.Module) -> None:
     with importlib.resources.as_file(path) as file:
         source = list(torch.load(file, map_location="cpu", weights_only=True).values())
     target = model.state_dict()
-    head = {id(parameter) for parameter in model.get_classifier().parameters()}  # type: ignore[operator]
+    head = {id(parameter) for parameter in classifier(model).parameters()}
     own = dict(model.named_parameters())
     if len(source) != len(target):
         raise InputError(f"the packaged weights hold {len(source)} tensors; timm's {PACKAGED} has {len(target)}.")

@@ -33,5 +33,5 @@ def as_arrays(values: np.ndarray, width: int) -> pl.Series:
     if not values.shape[1]:
         return pl.Series([None] * len(values), dtype=kind)
     column = pl.Series(values.astype(np.float32), dtype=kind)
-    unread = pl.Series([bool(row) for row in np.isnan(values).any(axis=1)])
+    unread = pl.Series(np.isnan(values[:, 0]))  # a row is NaN whole or not at all
     return pl.select(pl.when(~unread).then(column)).to_series()

@@ -146,7 +146,8 @@ def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], lef
         if points > 0:
             notes.append(
                 f"At locations it was trained on it gets {seen.text} (other crops of them): "
-                f"{count(points, 'point')} more than at new ones. More locations help more than more crops of the same."
+                f"{count(points, 'point')} more than at new ones. Images of more locations usually help more than more "
+                "images of these."
             )
     if left_out:
         notes.append(f"{count(left_out, 'crop')} could not be counted; the reasons stand below.")

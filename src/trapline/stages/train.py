@@ -99,7 +99,9 @@ def train(
         val_paths=tuple(crops_dir / crop_id for crop_id in val["crop_id"]),
         val_targets=np.array([index[label] for label in val["label"]], dtype=np.int64),
     )
-    trained = {"config": kept.config, "fingerprint": kept.fingerprint, "versions": kept.versions}
+    # Not in the checkpoints: what does not change them.
+    decisive = {name: value for name, value in kept.config.items() if name not in TrainConfig.inert}
+    trained = {"config": decisive, "fingerprint": kept.fingerprint, "versions": kept.versions}
     end = fit(
         task,
         cfg,

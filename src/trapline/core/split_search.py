@@ -1,0 +1,177 @@
+"""Local search for the split with the lowest score: swaps and moves of groups under a falling threshold.
+
+The score (`splitting.score`) is a squared distance: with the groups' crop and group shares as rows of a matrix A, and
+a split's totals as the sum of its rows, it is the sum over splits of |total - target|^2. So what a swap or a move
+changes follows from two products, A times the splits' residuals and A times A, and all swaps of a group with every
+other are scored at once without recomputing any total.
+
+Source: threshold accepting, Dueck & Scheuer 1990 (a step that worsens the score by less than a falling threshold is
+taken); measured against restarts and random kicks in docs/split.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+GRAM_GROUPS = 4096  # all inner products of so many groups are 134 MB; beyond, a step looks at a sample of the groups
+WORK = 2_400_000  # steps times groups: what the search may cost
+MAX_STEPS, MIN_STEPS = 8000, 400
+GROUPS_PER_MOVER = 300  # a step looks for the best of the moves and swaps of one group in so many
+FIRST_THRESHOLD = 4.0  # times the mean squared length of a group's row of A: what one swap typically changes
+TINY = 1e-12
+
+
+def optimise(
+    counts: np.ndarray,
+    fractions: Sequence[float],
+    needed: np.ndarray,
+    allowed: np.ndarray,
+    start: np.ndarray,
+    seed: int,
+    steps: int | None = None,
+) -> np.ndarray:
+    """Improve `start` by swapping and moving groups; never takes a label away from where it is needed.
+
+    Args:
+        counts: (groups, labels) crops.
+        fractions: Target share of each split.
+        needed: (splits, labels) booleans: which label must be in which split.
+        allowed: (groups, splits) booleans: which group may be in which split.
+        start: (groups,) integers, within `allowed`.
+        steps: How many; by default as many as take seconds.
+
+    Returns:
+        (groups,) integers: the best assignment that was met. The same arguments give the same one.
+    """
+    search = _Search(counts, fractions, needed, allowed, np.random.default_rng(seed))
+    return search.run(start, steps or int(np.clip(WORK // max(len(counts), 1), MIN_STEPS, MAX_STEPS)))
+
+
+@dataclass
+class _State:
+    """An assignment and the sums that follow from it.
+
+    Args:
+        split: (groups,) integers.
+        residual: (splits, 2 labels) sums of weighted shares minus their targets; the score is its square.
+        product: (groups, splits) inner products of every group's shares with every residual.
+        holders: (splits, labels + 1) groups of a split that have the label; last: groups at all.
+    """
+
+    split: np.ndarray
+    residual: np.ndarray
+    product: np.ndarray
+    holders: np.ndarray
+
+    @property
+    def score(self) -> float:
+        return float((self.residual**2).sum())
+
+
+class _Search:
+    """The matrices of one table of counts, and the steps on them."""
+
+    def __init__(
+        self,
+        counts: np.ndarray,
+        fractions: Sequence[float],
+        needed: np.ndarray,
+        allowed: np.ndarray,
+        rng: np.random.Generator,
+    ):
+        used = counts.sum(0) > 0
+        present = counts > 0
+        crops = np.sqrt(2) * counts[:, used] / counts[:, used].sum(0)
+        groups = present[:, used] / present[:, used].sum(0)
+        self.shares = np.hstack([crops, groups])
+        weights = np.repeat([np.sqrt(2), 1.0], int(used.sum()))
+        self.targets = np.asarray(fractions, dtype=float)[:, None] * weights
+        # "Any group at all" is one more label, which every wished-for split must keep.
+        wished = np.array([[fraction > 0] for fraction in fractions])
+        self.present = np.hstack([present, np.ones((len(counts), 1), dtype=bool)])
+        self.needed = np.hstack([needed, wished])
+        self.allowed = allowed
+        self.all_allowed = bool(allowed.all())
+        self.free = np.flatnonzero(allowed.sum(1) > 1)
+        self.length = (self.shares**2).sum(1)
+        self.gram = self.shares @ self.shares.T if len(counts) <= GRAM_GROUPS else None
+        self.rng = rng
+
+    def run(self, start: np.ndarray, steps: int) -> np.ndarray:
+        """The best assignment met in `steps` steps from `start`."""
+        state = self._begin(start.copy())
+        best, best_score = start.copy(), state.score
+        movers = min(max(1, len(self.free) // GROUPS_PER_MOVER), 48)
+        threshold = FIRST_THRESHOLD * float(self.length.mean()) if len(start) else 0.0
+        for step in range(steps if len(self.free) else 0):
+            taken = self._step(state, movers, threshold * (1 - step / steps) ** 2)
+            if taken and (score := state.score) < best_score - TINY:
+                best, best_score = state.split.copy(), score
+        return best
+
+    def _begin(self, split: np.ndarray) -> _State:
+        inside = (split[None, :] == np.arange(len(self.targets))[:, None]).astype(float)
+        residual = inside @ self.shares - self.targets
+        return _State(split, residual, self.shares @ residual.T, inside @ self.present)
+
+    def _step(self, state: _State, movers: int, threshold: float) -> bool:
+        """Take the best step that a few groups by chance offer, if it raises the score by less than `threshold`."""
+        few = self.free[self.rng.integers(len(self.free), size=movers)]
+        others = self.free
+        if self.gram is None:
+            others = self.free[self.rng.integers(len(self.free), size=GRAM_GROUPS)]
+        last = (state.holders < 1.5) & (state.holders > 0.5) & self.needed  # a single group holds a label there
+        if last.any():
+            few = few[~(self.present[few] & last[state.split[few]]).any(1)]
+            others = others[~(self.present[others] & last[state.split[others]]).any(1)]
+            if not len(few):
+                return False
+        home, away = state.split[few], state.split[others]
+        own = state.product[few, home][:, None]
+        # Moving a from split s to r changes the score by 2 a.(residual_r - residual_s) + 2 |a|^2.
+        moves = state.product[few] - own + self.length[few][:, None]
+        moves[np.arange(len(few)), home] = np.inf
+        # Swapping a of s with b of r: 2 (a - b).(residual_r - residual_s) + 2 |a - b|^2.
+        swaps = state.product[few][:, away] - own - state.product[others, away] + state.product[others][:, home].T
+        swaps += self.length[few][:, None] + self.length[others] - 2 * self._inner(few, others)
+        swaps[home[:, None] == away] = np.inf
+        if not self.all_allowed:
+            moves[~self.allowed[few]] = np.inf
+            swaps[~(self.allowed[few][:, away] & self.allowed[others][:, home].T)] = np.inf
+        move = int(moves.argmin())
+        swap = int(swaps.argmin()) if len(others) else 0
+        by_move, by_swap = moves.flat[move], swaps.flat[swap] if len(others) else np.inf
+        if 2 * min(by_move, by_swap) > threshold - TINY:
+            return False
+        if by_swap <= by_move:
+            row, column = divmod(swap, len(others))
+            self._swap(state, int(few[row]), int(others[column]))
+        else:
+            row, split = divmod(move, len(self.targets))
+            self._move(state, int(few[row]), split)
+        return True
+
+    def _inner(self, few: np.ndarray, others: np.ndarray) -> np.ndarray:
+        if self.gram is None:
+            return self.shares[few] @ self.shares[others].T
+        return self.gram[few] if len(others) == len(self.shares) else self.gram[few][:, others]
+
+    def _swap(self, state: _State, a: int, b: int) -> None:
+        here, there = state.split[a], state.split[b]
+        self._shift(state, here, there, self.shares[a] - self.shares[b], self.present[a] * 1.0 - self.present[b])
+        state.split[a], state.split[b] = there, here
+
+    def _move(self, state: _State, a: int, there: int) -> None:
+        self._shift(state, state.split[a], there, self.shares[a], self.present[a] * 1.0)
+        state.split[a] = there
+
+    def _shift(self, state: _State, here: int, there: int, shares: np.ndarray, held: np.ndarray) -> None:
+        """Take shares and holders from split `here` to split `there`."""
+        state.residual[here] -= shares
+        state.residual[there] += shares
+        product = self.shares @ shares
+        state.product[:, here] -= product
+        state.product[:, there] += product
+        state.holders[here] -= held
+        state.holders[there] += held
