@@ -183,7 +183,7 @@ class Project:
         now = getattr(self.config, stage).model_dump(mode="json")
         return {name: value for name, value in record.overrides.items() if now.get(name) == record.base.get(name)}
 
-    def _inputs(self, stage: str) -> dict[str, str]:
+    def _inputs(self, stage: str, cfg: Section) -> dict[str, str]:
         """Fingerprints of everything the stage reads; "not made" for what does not exist yet."""
         outputs: dict[str, str] = {}
         for earlier in STAGES[: STAGES.index(stage)]:
@@ -191,13 +191,14 @@ class Project:
             if record is not None:
                 outputs |= record.outputs
         step = STEPS[stage]
-        return {name: outputs.get(name, "not made") for name in step.reads} | step.outside(self._context())
+        return {name: outputs.get(name, "not made") for name in step.reads} | step.outside(self._context(), cfg)
 
     def _status(self, stage: str, given: Options | None) -> StageStatus:
         record = self._records.read(stage)
         overrides = dict(given) if given is not None else self._sticky(stage, record)
         base = getattr(self.config, stage).model_dump(mode="json")
-        cfg = self._section(stage, overrides).model_dump(mode="json")
+        section = self._section(stage, overrides)
+        cfg = section.model_dump(mode="json")
         made_with = {name: cfg[name] for name in overrides if cfg[name] != base[name]}
         if record is None:
             return StageStatus(stage, "not made", (), made_with, None)
@@ -206,7 +207,7 @@ class Project:
             for name, value in cfg.items()
             if record.config.get(name) != value and name not in type(getattr(self.config, stage)).inert
         ]
-        inputs = self._inputs(stage)
+        inputs = self._inputs(stage, section)
         names = sorted(inputs.keys() | record.inputs.keys())
         reasons += [f"{name} changed" for name in names if inputs.get(name) != record.inputs.get(name)]
         if record.version != VERSIONS[stage]:
@@ -227,8 +228,8 @@ class Project:
         if status.state == "up to date":
             self.log.stage(stage, "up to date" + _made_with(status.made_with))
             return
-        inputs = self._inputs(stage)
         cfg = self._section(stage, options)
+        inputs = self._inputs(stage, cfg)
         self.log.stage(stage, ("again: " + ", ".join(status.reasons[:3])) if status.reasons else "")
         if stage != "train":  # an old run stays valid until the new one is finished
             self._records.forget(stage)
@@ -257,7 +258,7 @@ class Project:
         if status.state == "up to date" or status.record is None:
             return
         cfg = self._section("train", self._sticky("train", status.record))
-        if find_run(self.layout.runs, run_fingerprint(cfg, self._inputs("train"))) is not None:
+        if find_run(self.layout.runs, run_fingerprint(cfg, self._inputs("train", cfg))) is not None:
             return
         record = status.record
         assert record is not None

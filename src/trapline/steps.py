@@ -24,6 +24,7 @@ from trapline.stages import crop as crop_stage
 from trapline.stages import dataset as dataset_stage
 from trapline.stages import fetch as fetch_stage
 from trapline.stages import ingest as ingest_stage
+from trapline.stages import leaks as leaks_stage
 from trapline.stages import split as split_stage
 
 
@@ -60,12 +61,13 @@ class Step:
     Args:
         reads: Names of the outputs of earlier steps it depends on.
         run: Does the work; commits all files before it returns.
-        outside: Fingerprints of inputs that no step makes (annotation files, image folders, corrections).
+        outside: Fingerprints of inputs that no step makes (annotation files, image folders, corrections), some of
+            them named by the stage's settings.
     """
 
     reads: tuple[str, ...]
     run: Callable[[Context, Section, Mapping[str, str], Log], Made]
-    outside: Callable[[Context], dict[str, str]] = lambda context: {}
+    outside: Callable[[Context, Section], dict[str, str]] = lambda context, cfg: {}
 
 
 def _write(context: Context, frames: Mapping[str, pl.DataFrame]) -> dict[str, str]:
@@ -83,7 +85,7 @@ def _annotation_files(context: Context) -> list[ingest_stage.AnnotationFile]:
     ]
 
 
-def _annotation_digests(context: Context) -> dict[str, str]:
+def _annotation_digests(context: Context, cfg: Section) -> dict[str, str]:
     files = _annotation_files(context)
     return {f"{file.dataset}: {context.layout.shorten(file.path)}": file_digest(file.path) for file in files}
 
@@ -101,7 +103,7 @@ def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     return Made(_write(context, {"files": files}))
 
 
-def _files_stamp(context: Context) -> dict[str, str]:
+def _files_stamp(context: Context, cfg: Section) -> dict[str, str]:
     if not context.layout.table("images").exists():
         return {}
     found = fetch_stage.stamp(context.table("images"), context.folders(), root=context.layout.root)
@@ -155,17 +157,29 @@ def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
     return Made(outputs)
 
 
-def _corrections_digest(context: Context) -> dict[str, str]:
+def _corrections_digest(context: Context, cfg: Section) -> dict[str, str]:
     return {"corrections.csv": file_digest(context.layout.corrections)}
 
 
 def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Examples -> splits, splits.json."""
+    split_cfg = cast(config.SplitConfig, cfg)
     examples = context.table("examples")
-    splits = split_stage.split(examples, cast(config.SplitConfig, cfg), log=log)
-    outputs = _write(context, {"splits": splits})
+    twins = leaks_stage.twins(examples, context.table("crops"), log=log)
+    former = None
+    if split_cfg.match_test is not None:
+        former = ms_classification.read_splits(context.layout.resolve(split_cfg.match_test), "test")
+    splits = split_stage.split(examples, split_cfg, former_test=former, twins=twins, log=log)
+    leaks = leaks_stage.leaks(twins, splits, log=log)
+    outputs = _write(context, {"splits": splits, "leaks": leaks})
+    tables.save_csv(context.layout.root / "leaks.csv", leaks)
     ms_classification.write_splits(context.layout.dataset / "splits.json", examples, splits)
     return Made(outputs)
+
+
+def _former_split_digest(context: Context, cfg: Section) -> dict[str, str]:
+    path = cast(config.SplitConfig, cfg).match_test
+    return {path: file_digest(context.layout.resolve(path))} if path is not None else {}
 
 
 def _usable_crops(context: Context) -> pl.DataFrame:
@@ -178,11 +192,12 @@ def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     """Crops -> embeddings."""
     from trapline.stages.embed import embed as embed_stage
 
-    crops = _usable_crops(context)
+    used = _usable_crops(context)
+    crops = context.table("crops").join(used.select("crop_id"), on="crop_id", how="semi")
     parts = Parts(context.layout.parts("embed"))
     embeddings = embed_stage(crops, cast(config.EmbedConfig, cfg), crops_dir=context.layout.crops, parts=parts, log=log)
     tables.write(context.layout.table("embeddings"), embeddings, schemas.EMBEDDINGS)
-    return Made({"embeddings": fingerprint([crops.rows(), cfg.model_dump(mode="json")])})
+    return Made({"embeddings": fingerprint([used.rows(), cfg.model_dump(mode="json")])})
 
 
 def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
@@ -256,7 +271,7 @@ STEPS = {
     "fetch": Step(("images",), fetch, _files_stamp),
     "crop": Step(("images", "files", "boxes"), crop),
     "dataset": Step(("images", "crops", "boxes", "labels"), dataset, _corrections_digest),
-    "split": Step(("examples",), split),
+    "split": Step(("examples", "crops"), split, _former_split_digest),
     "embed": Step(("examples", "crops"), embed),
     "train": Step(("examples", "splits", "crops"), train),
     "predict": Step(("run", "examples", "crops"), predict),

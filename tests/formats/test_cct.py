@@ -16,6 +16,7 @@ from trapline.core.schemas import TABLES
 from trapline.formats import cct
 from trapline.stages.ingest import AnnotationFile, ingest
 
+TIME = "2024-01-13T07:46:00.000-07:00"
 DATA = Path(__file__).parents[2] / "../shared/data"
 
 
@@ -218,7 +219,7 @@ def variants(draw):
             except (KeyError, IndexError, TypeError):
                 target[path[-1]] = None
         else:
-            target[path[-1]] = draw(ODD)
+            target[path[-1]] = copy.deepcopy(draw(ODD))
     text = json.dumps(data)
     if draw(st.integers(0, 9)) == 0:
         text = text[: draw(st.integers(0, len(text)))]

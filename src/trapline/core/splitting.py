@@ -1,6 +1,8 @@
 """Splitting groups so that no place leaks: counts in, a split per group out. Pure arrays.
 
-`counts[g, l]` is the number of crops of label l in group g; a split is an integer per group, 0 train, 1 val, 2 test.
+`counts[g, l]` is the number of crops of label l in group g; a split is an integer per group, 0 train, 1 val, 2 test
+(or the number of a fold). `allowed[g, s]` says which group may be in which split: a group of a former test set only
+there, and no other group there.
 """
 
 import math
@@ -50,53 +52,128 @@ def missing(counts: np.ndarray, assignment: np.ndarray, needed: np.ndarray) -> n
     """
     present = (counts > 0).astype(float)
     short = np.zeros(assignment.shape[:-1], dtype=int)
-    for number in range(N_SPLITS):
+    for number in range(len(needed)):
         inside = (assignment == number).astype(float)
         short += ((inside @ present == 0) & needed[number]).sum(-1)
     return short
 
 
-def needed_splits(counts: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+def open_splits(n_groups: int, fractions: Sequence[float]) -> np.ndarray:
+    """(groups, splits) booleans where every group may be in every split whose fraction is not 0."""
+    return np.tile(np.asarray(fractions) > 0, (n_groups, 1))
+
+
+def fixed_test(is_test: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """(groups, splits) booleans where the groups of a former test set are in test, and no other group is."""
+    allowed = open_splits(len(is_test), fractions)
+    allowed[:, TEST] = is_test
+    allowed[is_test, :TEST] = False
+    return allowed
+
+
+def needed_splits(counts: np.ndarray, fractions: Sequence[float], allowed: np.ndarray | None = None) -> np.ndarray:
     """Which label must be in which split: in all where it has enough groups, else in train first, then test.
+
+    Groups that are fixed in a split (`allowed`) do not count: they cannot help another one.
 
     Returns:
         (splits, labels) booleans.
     """
-    groups = (counts > 0).sum(0)
-    wanted = [number for number in FIRST_NEEDED if fractions[number] > 0]
+    allowed = open_splits(len(counts), fractions) if allowed is None else allowed
+    free = allowed.sum(1) > 1
+    fixed = ~allowed[free].any(0) if free.any() else np.zeros(N_SPLITS, dtype=bool)
+    groups = (counts[free] > 0).sum(0) if fixed.any() else (counts > 0).sum(0)
+    wanted = [number for number in FIRST_NEEDED if fractions[number] > 0 and not fixed[number]]
     needed = np.zeros((N_SPLITS, counts.shape[1]), dtype=bool)
     for place, number in enumerate(wanted):
         needed[number] = groups > place
     return needed
 
 
-def best_random(counts: np.ndarray, fractions: Sequence[float], draws: int, seed: int) -> np.ndarray:
+def needed_folds(counts: np.ndarray, n_folds: int) -> np.ndarray:
+    """(folds, labels) booleans: a label with as many groups as there are folds must be in every one."""
+    return np.tile((counts > 0).sum(0) >= n_folds, (n_folds, 1))
+
+
+def best_random(
+    counts: np.ndarray,
+    fractions: Sequence[float],
+    draws: int,
+    seed: int,
+    allowed: np.ndarray | None = None,
+    needed: np.ndarray | None = None,
+) -> np.ndarray:
     """The best of `draws` random assignments: fewest missing labels first, then the lowest score.
 
     Every draw gives each split its share of groups, rounded, and at least one group where its fraction is not 0. If
     the best draw still misses a label somewhere, single groups are moved and swapped until none is missed or no
     move helps.
 
+    Args:
+        allowed: (groups, splits) booleans; default: every group anywhere. Free groups are free in the same splits.
+        needed: (splits, labels) booleans; default: `needed_splits`.
+
     Returns:
         (groups,) integers.
     """
     rng = np.random.default_rng(seed)
-    sizes = _sizes(counts.shape[0], fractions)
-    template = np.repeat(np.arange(N_SPLITS), sizes)
-    needed = needed_splits(counts, fractions)
-    best, best_rank = template, (math.inf, math.inf)
+    allowed = open_splits(len(counts), fractions) if allowed is None else allowed
+    needed = needed_splits(counts, fractions, allowed) if needed is None else needed
+    fixed = allowed.argmax(1)
+    free = np.flatnonzero(allowed.sum(1) > 1)
+    if not len(free):
+        return fixed
+    shares = np.where(allowed[free[0]], fractions, 0)
+    template = np.repeat(np.arange(len(shares)), _sizes(len(free), shares / shares.sum()))
+    best, best_rank = fixed, (math.inf, math.inf)
     for start in range(0, draws, BATCH):
-        batch = rng.permuted(np.tile(template, (min(BATCH, draws - start), 1)), axis=1)
+        batch = np.tile(fixed, (min(BATCH, draws - start), 1))
+        batch[:, free] = rng.permuted(np.tile(template, (len(batch), 1)), axis=1)
         short, values = missing(counts, batch, needed), score(counts, batch, fractions)
         place = np.lexsort((values, short))[0]
         rank = (float(short[place]), float(values[place]))
         if rank < best_rank:
             best, best_rank = batch[place], rank
-    return _mend(counts, best, fractions, needed) if best_rank[0] else best
+    return _mend(counts, best, fractions, needed, allowed) if best_rank[0] else best
+
+
+def smallest_first(counts: np.ndarray, fractions: Sequence[float], allowed: np.ndarray | None = None) -> np.ndarray:
+    """Labels with the fewest crops first: their groups, largest first, each to the split that lacks most of the label.
+
+    Groups are placed once. What is missing then is mended as in `best_random`. Nothing is left to chance.
+
+    Returns:
+        (groups,) integers.
+
+    Source: the reference chain's method of that name (which ended in a KeyError).
+    """
+    allowed = open_splits(len(counts), fractions) if allowed is None else allowed
+    targets = np.asarray(fractions, dtype=float)
+    assignment = np.where(allowed.sum(1) > 1, -1, allowed.argmax(1))
+    for label in np.argsort(counts.sum(0), kind="stable"):
+        _fill(assignment, counts[:, label], targets, allowed)
+    _fill(assignment, np.ones(len(counts)), targets, allowed)  # groups without any crop
+    return _mend(counts, assignment, fractions, needed_splits(counts, fractions, allowed), allowed)
+
+
+def _fill(assignment: np.ndarray, crops: np.ndarray, targets: np.ndarray, allowed: np.ndarray) -> None:
+    """Place the groups that have crops and no split yet, in place."""
+    total = max(crops.sum(), 1)
+    deficit = targets - [crops[assignment == number].sum() / total for number in range(len(targets))]
+    for group in np.argsort(-crops, kind="stable"):
+        if crops[group] > 0 and assignment[group] < 0:
+            number = int(np.where(allowed[group], deficit, -np.inf).argmax())
+            assignment[group] = number
+            deficit[number] -= crops[group] / total
 
 
 def _sizes(n_groups: int, fractions: Sequence[float]) -> np.ndarray:
-    """Groups per split: the shares, rounded; no wished-for split is empty while train keeps at least one."""
+    """Groups per split: the shares, rounded; no wished-for split is empty while train keeps at least one.
+
+    Folds (any number of splits but three) get the same number of groups each, but for one.
+    """
+    if len(fractions) != N_SPLITS:
+        return np.bincount(np.arange(n_groups) % len(fractions), minlength=len(fractions))
     sizes = np.array([round(n_groups * fraction) for fraction in fractions])
     for number in (TEST, VAL):
         if fractions[number] > 0 and sizes[number] == 0:
@@ -109,7 +186,9 @@ def _sizes(n_groups: int, fractions: Sequence[float]) -> np.ndarray:
     return sizes
 
 
-def _mend(counts: np.ndarray, start: np.ndarray, fractions: Sequence[float], needed: np.ndarray) -> np.ndarray:
+def _mend(
+    counts: np.ndarray, start: np.ndarray, fractions: Sequence[float], needed: np.ndarray, allowed: np.ndarray
+) -> np.ndarray:
     """Steepest descent by (missing labels, score) over moving a group that has a missed label, or swapping it.
 
     Only such a group can bring the label where it is missed. A step is scored from what it changes in the splits'
@@ -118,7 +197,7 @@ def _mend(counts: np.ndarray, start: np.ndarray, fractions: Sequence[float], nee
     current = start.copy()
     rank = (float(missing(counts, current, needed)), float(score(counts, current, fractions)))
     while rank[0] > 0:
-        absent = np.stack([(counts[current == n] > 0).sum(0) == 0 for n in range(N_SPLITS)]) & needed
+        absent = np.stack([(counts[current == n] > 0).sum(0) == 0 for n in range(len(needed))]) & needed
         best = None
         for group in np.flatnonzero((counts[:, absent.any(0)] > 0).any(1)).tolist():
             home = current[group]
@@ -152,7 +231,7 @@ def _after(
     """Missing labels and score after each move of `group` to a split of `moves`, then after each swap with a group."""
     present = (counts > 0).astype(float)
     both = np.stack([counts, present])  # (2, groups, labels)
-    totals = np.stack([both[:, current == n].sum(1) for n in range(N_SPLITS)], axis=1)  # (2, splits, labels)
+    totals = np.stack([both[:, current == n].sum(1) for n in range(len(needed))], axis=1)  # (2, splits, labels)
     home = current[group]
     targets = np.concatenate([np.asarray(moves, dtype=int), current[swaps]])
     leaves = np.repeat(both[:, group, None], len(targets), axis=1)  # (2, steps, labels)

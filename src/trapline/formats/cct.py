@@ -6,7 +6,7 @@ here: what leaves is two frames with trapline's column names.
 
 import codecs
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 import polars as pl
@@ -135,7 +135,7 @@ def _images(records: list[_Image]) -> pl.DataFrame:
     return pl.DataFrame(
         [
             column("source_id", [str(r.id) for r in records]),
-            column("file_name", paths),
+            column("file_name", [_one_spelling(path) for path in paths]),
             column("uri", [r.serving_bucket_key for r in records]),
             column("captured", [r.datetime for r in records]),
             column("location", [_text(r.location) for r in records]),
@@ -145,6 +145,11 @@ def _images(records: list[_Image]) -> pl.DataFrame:
             column("sequence", [_text(r.seq_id) for r in records]),
         ]
     )
+
+
+def _one_spelling(path: str) -> str:
+    """Without `./` and doubled slashes, so that one file is one image. `..` stays, to be refused later."""
+    return str(PurePosixPath(path)) if path else ""
 
 
 def _camera(record: _Image, path: str) -> str | None:

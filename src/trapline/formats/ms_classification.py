@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
+from trapline.core.errors import InputError
 from trapline.core.schemas import SPLIT_NAMES
 from trapline.io import atomic, tables
 
@@ -41,6 +42,26 @@ def write_splits(path: Path, examples: pl.DataFrame, splits: pl.DataFrame) -> No
         for name in SPLIT_NAMES
     }
     atomic.replace_text(path, msgspec.json.format(msgspec.json.encode(content), indent=1).decode())
+
+
+def read_splits(path: Path, name: str) -> pl.DataFrame:
+    """dataset, location of one split of a splits.json; numeric names become text.
+
+    Raises:
+        InputError: It is missing, not JSON, or lacks that split.
+    """
+    try:
+        content = msgspec.json.decode(path.read_bytes(), type=dict[str, list[tuple[str | int, str | int | float]]])
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. It should be a former splits.json.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f'{path} is not a splits.json: {error}. It holds {{"train": [[dataset, location], ...], ...}}.'
+        ) from None
+    if name not in content:
+        raise InputError(f"{path} has no split {name!r}, only {', '.join(content) or 'nothing'}.")
+    rows = [(str(dataset), str(location)) for dataset, location in content[name]]
+    return pl.DataFrame(rows, schema={"dataset": pl.String, "location": pl.String}, orient="row").unique().sort(pl.all())
 
 
 def location_name() -> pl.Expr:

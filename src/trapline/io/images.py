@@ -5,8 +5,10 @@ import io
 import warnings
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from trapline.core import hashing
 from trapline.core.geometry import Header
 from trapline.io import atomic
 
@@ -114,6 +116,13 @@ def is_grey(image: Image.Image, tolerance: int = 6) -> bool:
     chroma = image.resize((64, 64), Image.Resampling.BOX).convert("YCbCr").split()[1:]
     neutral = sum(sum(band.histogram()[128 - tolerance : 129 + tolerance]) for band in chroma)
     return neutral >= 0.98 * 2 * 64 * 64
+
+
+def frame_hash(image: Image.Image) -> str | None:
+    """The perceptual hash of an RGB image (hashing.frame_hash), in hexadecimal; None where it shows next to nothing."""
+    small = image.reduce(max(1, min(image.size) // (2 * hashing.SIDE)))  # fast, and precise enough for 64 x 64
+    grey = small.convert("L").resize((hashing.SIDE, hashing.SIDE), Image.Resampling.BOX)
+    return hashing.frame_hash(np.asarray(grey, dtype=float))
 
 
 def write_jpeg(image: Image.Image, path: Path, quality: int) -> str:

@@ -11,6 +11,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from trapline.core.errors import InputError
+from trapline.learn.hub import offline_if_unreachable
 from trapline.learn.transforms import Transform
 
 PACKAGED = "tf_efficientnet_lite0"
@@ -165,9 +166,10 @@ def _load_packaged(model: nn.Module) -> None:
 def _from_timm(name: str, n_labels: int) -> nn.Module:
     """A model with the weights that timm finds in its cache or downloads."""
     try:
-        return timm.create_model(name, num_classes=n_labels, pretrained=True)
+        with offline_if_unreachable():
+            return timm.create_model(name, num_classes=n_labels, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise InputError(
             f"no pretrained weights for {name} ({type(error).__name__}: {reason}). Without a network, use "
             f"--no-pretrained or the default model {PACKAGED}, whose weights come in a package; with one, try again."

@@ -97,7 +97,7 @@ def _crop_image(unit: dict, cfg: CropConfig, root: Path, crops_dir: Path) -> lis
     """CROPS rows of one image."""
 
     def failed(box: dict, reason: str) -> tuple:
-        return (box["crop_id"], box["box_id"], unit["image_id"], None, None, None, None, None, reason)
+        return (box["crop_id"], box["box_id"], unit["image_id"], *[None] * 6, reason)
 
     if unit["failure"] is not None:
         return [failed(box, unit["failure"]) for box in unit["boxes"]]
@@ -108,6 +108,7 @@ def _crop_image(unit: dict, cfg: CropConfig, root: Path, crops_dir: Path) -> lis
     except image_io.ImageFailure as failure:
         return [failed(box, str(failure)) for box in unit["boxes"]]
     stated = (unit["width_px"], unit["height_px"])
+    frame_hash = image_io.frame_hash(pixels)
     rows = []
     for box in unit["boxes"]:
         frame = box["frame"] if cfg.box_frame == "auto" else cfg.box_frame
@@ -122,15 +123,16 @@ def _crop_image(unit: dict, cfg: CropConfig, root: Path, crops_dir: Path) -> lis
         except ValueError as error:
             rows.append(failed(box, str(error)))
             continue
-        rows.append(_store(pixels, resolved, box, unit["image_id"], cfg, crops_dir))
+        rows.append(_store(pixels, resolved, {**box, **unit}, frame_hash, cfg, crops_dir))
     return rows
 
 
 def _store(
-    pixels: Image.Image, box: geometry.ResolvedBox, ids: dict, image_id: str, cfg: CropConfig, crops_dir: Path
+    pixels: Image.Image, box: geometry.ResolvedBox, ids: dict, frame_hash: str | None, cfg: CropConfig, crops_dir: Path
 ) -> tuple:
     window = geometry.crop_window(box, pixels.width, pixels.height, cfg.style)
     piece = image_io.cut(pixels, window, cfg.max_size)
     checksum = image_io.write_jpeg(piece, crops_dir / ids["crop_id"], cfg.quality)
     grey = image_io.is_grey(piece)
-    return (ids["crop_id"], ids["box_id"], image_id, ids["crop_id"], piece.width, piece.height, grey, checksum, None)
+    names = (ids["crop_id"], ids["box_id"], ids["image_id"], ids["crop_id"])
+    return (*names, piece.width, piece.height, grey, checksum, frame_hash, None)
