@@ -100,6 +100,31 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
+def labels(
+    *,
+    suggest: Annotated[Path | None, Parameter(help="Write a label map to start from to this file (YAML).")] = None,
+    project: ProjectFolder = Path("."),
+) -> None:
+    """Show what becomes of every label, and why."""
+    from trapline.apps import labels as app
+
+    opened = Project(project, ConsoleLog())
+    log = opened.log
+    assert isinstance(log, ConsoleLog)
+    found = app.labels(opened)
+    table = Table(
+        "label", "images", "boxes", "locations", "sequences", "share", "becomes", "why", box=None, pad_edge=False
+    )
+    for label, *counts, share, becomes, why in found.iter_rows():
+        table.add_row(_plain(label), *(f"{n:,}" for n in counts), f"{share:.1%}", _plain(becomes or "-"), _plain(why))
+    log.console.print(table)
+    if suggest is not None:
+        names = app.write_suggestion(opened, suggest)
+        log.note(
+            f"wrote {suggest} with {len(names)} labels; look at it, then: trapline dataset --label-map-file {suggest}"
+        )
+
+
 def demo(directory: Path = Path("trapline-demo"), *, seed: int = 0) -> None:
     """Draw a camera-trap project (no download) and run the whole pipeline on it.
 

@@ -11,11 +11,12 @@ from typing import cast
 
 import polars as pl
 
-from trapline.core import config, schemas
+from trapline.core import config, label_rules, schemas
 from trapline.core.config import ProjectConfig, Section
 from trapline.core.errors import TraplineError
+from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
-from trapline.formats import corrections, ms_classification
+from trapline.formats import corrections, label_map, label_spec, locations_csv, ms_classification
 from trapline.io import tables
 from trapline.io.layout import Layout
 from trapline.io.ledger import Parts, Records, file_digest, fingerprint
@@ -87,14 +88,26 @@ def _annotation_files(context: Context) -> list[ingest_stage.AnnotationFile]:
 
 def _annotation_digests(context: Context, cfg: Section) -> dict[str, str]:
     files = _annotation_files(context)
-    return {f"{file.dataset}: {context.layout.shorten(file.path)}": file_digest(file.path) for file in files}
+    digests = {f"{file.dataset}: {context.layout.shorten(file.path)}": file_digest(file.path) for file in files}
+    places = file_digest(context.layout.locations)
+    return digests | ({"locations.csv": places} if context.layout.locations.exists() else {})
 
 
 def ingest(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Annotation files -> images, locations, boxes, labels."""
     found = ingest_stage.ingest(_annotation_files(context), cast(config.IngestConfig, cfg), log=log)
     frames = {name: getattr(found, name) for name in ("images", "locations", "boxes", "labels")}
+    frames["locations"] = _with_coordinates(found.locations, locations_csv.read(context.layout.locations), log)
     return Made(_write(context, frames))
+
+
+def _with_coordinates(locations: pl.DataFrame, given: pl.DataFrame, log: Log) -> pl.DataFrame:
+    """Locations with the coordinates of locations.csv."""
+    keys = ["dataset", "location_id"]
+    stray = given.join(locations, on=keys, how="anti")
+    if stray.height:
+        log.warn(f"{stray.height} of {given.height} places of locations.csv are not known (first: {stray.row(0)[:2]}).")
+    return locations.update(given, on=keys, how="left")
 
 
 def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
@@ -139,8 +152,16 @@ def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
     """Images, crops, labels, corrections -> examples, classification_ds.csv, label_index.json."""
     crops, labels = context.table("crops"), context.table("labels")
     decided = corrections.read(context.layout.corrections)
+    dataset_cfg = cast(config.DatasetConfig, cfg)
     examples = dataset_stage.dataset(
-        context.table("images"), crops, labels, decided, cast(config.DatasetConfig, cfg), log=log
+        context.table("images"),
+        crops,
+        labels,
+        decided,
+        dataset_cfg,
+        rules=label_rules_of(context.layout, dataset_cfg),
+        locations=context.table("locations"),
+        log=log,
     )
     outputs = _write(context, {"examples": examples})
     boxed = labels.drop_nulls("box_id").group_by("box_id").agg(pl.col("source_label").first())
@@ -157,8 +178,19 @@ def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
     return Made(outputs)
 
 
-def _corrections_digest(context: Context, cfg: Section) -> dict[str, str]:
-    return {"corrections.csv": file_digest(context.layout.corrections)}
+def label_rules_of(layout: Layout, cfg: config.DatasetConfig) -> LabelRules:
+    """What becomes of source labels: the specification, or the label map file with trapline.yaml's own map over it."""
+    if cfg.label_spec is not None:
+        return label_spec.read(layout.resolve(cfg.label_spec), layout.resolve(cfg.taxonomy) if cfg.taxonomy else None)
+    names = label_map.read(layout.resolve(cfg.label_map_file)) if cfg.label_map_file is not None else {}
+    return label_rules.from_map({**names, **cfg.label_map})
+
+
+def _dataset_digests(context: Context, cfg: Section) -> dict[str, str]:
+    dataset_cfg = cast(config.DatasetConfig, cfg)
+    named = (dataset_cfg.label_map_file, dataset_cfg.label_spec, dataset_cfg.taxonomy)
+    files = {path: file_digest(context.layout.resolve(path)) for path in named if path is not None}
+    return {"corrections.csv": file_digest(context.layout.corrections), **files}
 
 
 def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
@@ -270,7 +302,7 @@ STEPS = {
     "ingest": Step((), ingest, _annotation_digests),
     "fetch": Step(("images",), fetch, _files_stamp),
     "crop": Step(("images", "files", "boxes"), crop),
-    "dataset": Step(("images", "crops", "boxes", "labels"), dataset, _corrections_digest),
+    "dataset": Step(("images", "crops", "boxes", "labels", "locations"), dataset, _dataset_digests),
     "split": Step(("examples", "crops"), split, _former_split_digest),
     "embed": Step(("examples", "crops"), embed),
     "train": Step(("examples", "splits", "crops"), train),

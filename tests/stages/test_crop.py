@@ -151,8 +151,10 @@ def test_the_setting_overrules_auto(shop):
     shop.stated[name] = (160, 100)
     shop.box(name, *stored_box(name, "red"))
     assert not is_all(Image.fromarray(shop.run().stored()[0]), "red", 3)
+    assert "1 boxes of images that EXIF rotates could be meant either way" in shop.log.warnings[0]
     raw = shop.run(WHOLE.model_copy(update={"box_frame": "raw"}))
     assert is_all(Image.fromarray(raw.stored()[0]), "red", 3)
+    assert not raw.log.warnings
 
 
 def test_fractions_and_pixels_are_the_same_crop(shop):

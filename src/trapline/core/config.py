@@ -68,18 +68,40 @@ class DatasetConfig(Section):
 
     label_map: dict[str, Label] = {}
     """Source label -> label, for merging and renaming. People and vehicles are labels like any other."""
+    label_map_file: str | None = None
+    """The same as a file: YAML (`source: label`) or CSV (source_label,label); a label `drop` or none leaves it out."""
+    label_spec: str | None = None
+    """A label specification of the old chain (JSON or CSV) instead of a map; what it does not select is left out."""
+    taxonomy: str | None = None
+    """CSV with columns dataset, dataset_label and taxonomic levels, which `label_spec` selects taxa from."""
     exclude: tuple[Label, ...] = ()
     """Labels (after the map) that are left out."""
     min_locs: int = Field(default=3, ge=1)
     """A label seen in fewer groups than this is rare: it cannot be in train, val and test at once."""
+    min_examples: int = Field(default=1, ge=1)
+    """A label with fewer crops than this is rare too."""
     rare: Literal["keep", "drop", "other"] = "keep"
     """What happens to rare labels: keep them (train first), drop their crops, or merge them into `other`."""
-    group_by: Literal["camera", "location"] = "camera"
-    """What may not straddle splits. camera joins all deployments of one camera."""
+    max_per_label: int = Field(default=0, ge=0)
+    """Most crops of one label, spread over its sequences; 0: all."""
+    max_per_label_location: int = Field(default=0, ge=0)
+    """Most crops of one label in one group (one camera of 10,000 rats teaches its background); 0: all."""
+    group_by: Literal["camera", "location", "deployment", "region"] = "camera"
+    """What may not straddle splits. camera joins all deployments of one camera, region all places of one H3 cell."""
+    region_resolution: int = Field(default=5, ge=0, le=15)
+    """H3 resolution of `group_by: region`: cells of 5 are 17 km wide, each step divides that by 2.6."""
     heldback_frac: Fraction = 0.1
     """Share of every group's sequences kept out of training, to measure accuracy at seen locations."""
     seed: int = 0
-    """Fixes which sequences are held back."""
+    """Fixes which sequences are held back, and which crops a cap keeps."""
+
+    @model_validator(mode="after")
+    def _one_source_of_labels(self) -> "DatasetConfig":
+        if self.label_spec is not None and (self.label_map or self.label_map_file is not None):
+            raise ValueError("dataset: label_spec says which labels there are, and so does a label map; choose one")
+        if self.taxonomy is not None and self.label_spec is None:
+            raise ValueError("dataset: taxonomy is read for a label_spec, and there is none")
+        return self
 
 
 class SplitConfig(Section):

@@ -142,6 +142,7 @@ CROPS = Schema(
         "width_px": INT,
         "height_px": INT,
         "infrared": BOOL,  # the crop holds no colour
+        "frame_unclear": BOOL,  # whether the box follows the EXIF orientation could not be told; taken as displayed
         "checksum": TEXT,  # of the crop's bytes: what features and scores of it depend on
         "frame_hash": TEXT,  # perceptual hash of the whole image (core/hashing.py); null where it is flat
         "failure": TEXT,

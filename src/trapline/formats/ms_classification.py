@@ -53,7 +53,9 @@ def read_splits(path: Path, name: str) -> pl.DataFrame:
     try:
         content = msgspec.json.decode(path.read_bytes(), type=dict[str, list[tuple[str | int, str | int | float]]])
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}. It should be a former splits.json.") from None
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}. It should be a former splits.json."
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f'{path} is not a splits.json: {error}. It holds {{"train": [[dataset, location], ...], ...}}.'
@@ -61,7 +63,9 @@ def read_splits(path: Path, name: str) -> pl.DataFrame:
     if name not in content:
         raise InputError(f"{path} has no split {name!r}, only {', '.join(content) or 'nothing'}.")
     rows = [(str(dataset), str(location)) for dataset, location in content[name]]
-    return pl.DataFrame(rows, schema={"dataset": pl.String, "location": pl.String}, orient="row").unique().sort(pl.all())
+    return (
+        pl.DataFrame(rows, schema={"dataset": pl.String, "location": pl.String}, orient="row").unique().sort(pl.all())
+    )
 
 
 def location_name() -> pl.Expr:

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -32,13 +32,23 @@ def replace(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = Tr
                 os.fsync(stream.fileno())
         os.replace(beside, path)
         if sync:
-            _sync_folder(path.parent)
+            _sync_one(path.parent)
     except OSError as error:
         _clear(beside)
         raise disk_error(error, path) from error
     except BaseException:
         _clear(beside)
         raise
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Make files that were written with `sync=False` durable, and their folders; far cheaper together than singly."""
+    folders = set()
+    for path in paths:
+        _sync_one(path)
+        folders.add(path.parent)
+    for folder in folders:
+        _sync_one(folder)
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -68,10 +78,10 @@ def disk_error(error: OSError, path: Path) -> Exception:
     return TraplineError(f"cannot write {path}: {remedy}.")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; not every system lets a folder be opened."""
+def _sync_one(path: Path) -> None:
+    """Wait until a file, or a folder's renames, are on disk; not every system lets a folder be opened."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return
     try:

@@ -19,6 +19,10 @@ class Layout:
         return self.root / "corrections.csv"
 
     @property
+    def locations(self) -> Path:
+        return self.root / "locations.csv"
+
+    @property
     def crops(self) -> Path:
         return self.root / "crops"
 

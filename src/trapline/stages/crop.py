@@ -10,6 +10,7 @@ from trapline.core.config import CropConfig
 from trapline.core.log import Log
 from trapline.core.versions import VERSIONS
 from trapline.engine.local import map_rows
+from trapline.io import atomic
 from trapline.io import images as image_io
 from trapline.io.ledger import Parts
 
@@ -45,7 +46,9 @@ def crop(
 
     def make(rows: pl.DataFrame) -> pl.DataFrame:
         made = [row for unit in rows.iter_rows(named=True) for row in _crop_image(unit, cfg, root, crops_dir)]
-        return pl.DataFrame(made, schema=schemas.CROPS.columns, orient="row")
+        crops = pl.DataFrame(made, schema=schemas.CROPS.columns, orient="row")
+        atomic.sync(crops_dir / path for path in crops["path"].drop_nulls())
+        return crops
 
     def still_there(done: pl.DataFrame) -> pl.Series:
         there = [path is None or (crops_dir / path).is_file() for path in done["path"]]
@@ -64,6 +67,12 @@ def crop(
         workers=workers,
         still_good=still_there,
     )
+    unclear = crops.filter(pl.col("frame_unclear"))
+    if unclear.height:
+        log.warn(
+            f"{unclear.height} boxes of images that EXIF rotates could be meant either way; they were taken as displayed "
+            f"(first: {unclear['crop_id'][0]}). If those crops are off, set --box-frame raw."
+        )
     failed = crops.filter(pl.col("failure").is_not_null())
     reasons = dict(failed.group_by("failure").len().sort("len", "failure", descending=[True, False]).iter_rows())
     log.account("boxes", crops.height, "crops", crops.height - failed.height, reasons)
@@ -97,7 +106,7 @@ def _crop_image(unit: dict, cfg: CropConfig, root: Path, crops_dir: Path) -> lis
     """CROPS rows of one image."""
 
     def failed(box: dict, reason: str) -> tuple:
-        return (box["crop_id"], box["box_id"], unit["image_id"], *[None] * 6, reason)
+        return (box["crop_id"], box["box_id"], unit["image_id"], *[None] * 7, reason)
 
     if unit["failure"] is not None:
         return [failed(box, unit["failure"]) for box in unit["boxes"]]
@@ -135,4 +144,4 @@ def _store(
     checksum = image_io.write_jpeg(piece, crops_dir / ids["crop_id"], cfg.quality)
     grey = image_io.is_grey(piece)
     names = (ids["crop_id"], ids["box_id"], ids["image_id"], ids["crop_id"])
-    return (*names, piece.width, piece.height, grey, checksum, frame_hash, None)
+    return (*names, piece.width, piece.height, grey, box.frame_unclear, checksum, frame_hash, None)

@@ -6,7 +6,9 @@ import polars as pl
 from trapline.core import hashing, schemas
 from trapline.core.log import Log
 
-NEAR = 10  # differing bits of 256: re-encoded copies differ in 0 to 4, frames of one burst in 6 and more (docs/split.md)
+NEAR = (
+    10  # differing bits of 256: re-encoded copies differ in 0 to 4, frames of one burst in 6 and more (docs/split.md)
+)
 
 
 def twins(examples: pl.DataFrame, crops: pl.DataFrame, *, log: Log) -> pl.DataFrame:
@@ -30,9 +32,7 @@ def twins(examples: pl.DataFrame, crops: pl.DataFrame, *, log: Log) -> pl.DataFr
     hashed = frames.drop_nulls("frame_hash")
     if hashed.height < frames.height:
         log.note(f"{frames.height - hashed.height} of {frames.height} images cannot be compared with other places'")
-    first, second, distance = hashing.near_pairs(
-        hashed["frame_hash"].to_list(), hashed["group_id"].to_list(), NEAR
-    )
+    first, second, distance = hashing.near_pairs(hashed["frame_hash"].to_list(), hashed["group_id"].to_list(), NEAR)
     nearest = np.full(hashed.height, hashing.BITS)
     np.minimum.at(nearest, first, distance)
     np.minimum.at(nearest, second, distance)

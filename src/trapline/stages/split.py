@@ -74,7 +74,9 @@ def split(
         {
             "unit": units,
             "split": [SPLIT_NAMES[number] for number in assignment],
-            "fold": pl.Series(fold, dtype=pl.Int64) if fold is not None else pl.Series([None] * len(units), dtype=pl.Int64),
+            "fold": pl.Series(fold, dtype=pl.Int64)
+            if fold is not None
+            else pl.Series([None] * len(units), dtype=pl.Int64),
         }
     )
     splits = tied.join(names, on="unit", how="left")
@@ -96,7 +98,9 @@ def _assign(
 def _folds(counts: np.ndarray, cfg: SplitConfig, log: Log) -> np.ndarray:
     """(groups,) folds of equal target share, by the same score and search."""
     if len(counts) < cfg.folds:
-        raise InputError(f"{len(counts)} groups cannot fill {cfg.folds} folds. Use --folds {len(counts)} at most, or 0.")
+        raise InputError(
+            f"{len(counts)} groups cannot fill {cfg.folds} folds. Use --folds {len(counts)} at most, or 0."
+        )
     fractions = (1 / cfg.folds,) * cfg.folds
     needed = splitting.needed_folds(counts, cfg.folds)
     allowed = splitting.open_splits(len(counts), fractions)
