@@ -7,7 +7,7 @@ import polars as pl
 
 from trapline.apps.demo import DATASET, FULL, DemoSize, Planted, draw
 from trapline.apps.demo.plan import plan
-from trapline.core.config import DatasetSource, ProjectConfig
+from trapline.core.config import DatasetSource, ProjectConfig, TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.io import project_file
@@ -35,7 +35,10 @@ def demo(directory: str | Path, *, seed: int = 0, size: DemoSize = FULL, log: Lo
     )
     if not layout.config.exists():
         source = DatasetSource(annotations=(layout.shorten(planted.annotations),))
-        config = ProjectConfig(datasets={DATASET: source}, max_failures=len(planted.broken))
+        # Five epochs, so that the whole demo takes minutes; the default is for data that deserve more.
+        config = ProjectConfig(
+            datasets={DATASET: source}, max_failures=len(planted.broken), train=TrainConfig(epochs=5)
+        )
         project_file.write_new(layout.config, config)
     project = Project(layout.root, log)
     project.run()
