@@ -12,6 +12,7 @@ _STAGES = ("ingest", "fetch", "crop", "dataset", "split", "embed", "train", "pre
 _PUBLIC = {
     "Project": "trapline.project",
     "init": "trapline.apps.init",
+    "labels": "trapline.apps.labels",
     "Log": "trapline.core.log",
     **{name: f"trapline.stages.{name}" for name in _STAGES},
     **{f"{name.title()}Config": "trapline.core.config" for name in (*_STAGES, "project")},

@@ -19,9 +19,10 @@ MaxFailures = Annotated[
 def init(
     directory: Path,
     *,
-    annotations: Annotated[list[Path], Parameter(consume_multiple=True)],
+    annotations: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     images: Path | None = None,
     dataset: str | None = None,
+    dataset_csv: Path | None = None,
 ) -> None:
     """Make a project from an export and a folder of images, or add a dataset to one.
 
@@ -30,11 +31,12 @@ def init(
         annotations: One or more exports (Animl's or LILA's COCO Camera Traps JSON). Copied into the project.
         images: Folder that the export's file names are relative to. The images stay where they are.
         dataset: A name for these images. Default: the folder's name.
+        dataset_csv: An old classification_ds.csv instead of exports; `images` is then the folder of its crops.
     """
     from trapline.apps.init import init as make
 
     log = ConsoleLog()
-    project = make(directory, annotations, images, dataset, log=log)
+    project = make(directory, annotations or (), images, dataset, dataset_csv=dataset_csv, log=log)
     log.note(f"wrote {project.layout.config}")
     log.note(f"next: trapline run --project {directory}")
 
@@ -121,7 +123,7 @@ def labels(
     if suggest is not None:
         names = app.write_suggestion(opened, suggest)
         log.note(
-            f"wrote {suggest} with {len(names)} labels; look at it, then: trapline dataset --label-map-file {suggest}"
+            f"wrote {suggest} with {len(names)} labels; look at it, then: trapline dataset --label-map-file {suggest.resolve()}"
         )
 
 
@@ -196,9 +198,16 @@ def split(
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
+    plot: Annotated[Path | None, Parameter(help="Draw each label's share per split to this file (.svg, .png).")] = None,
 ) -> None:
     """Assign every camera to train, val or test."""
     _make("split", cfg, project, save, max_failures)
+    if plot is not None:
+        from trapline.apps.split_plot import plot as draw
+
+        opened = Project(project, ConsoleLog())
+        marked = draw(opened, plot)
+        opened.log.note(f"wrote {plot}; furthest from what was wished: {', '.join(marked)}")
 
 
 def embed(

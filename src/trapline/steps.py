@@ -13,7 +13,7 @@ import polars as pl
 
 from trapline.core import config, label_rules, schemas
 from trapline.core.config import ProjectConfig, Section
-from trapline.core.errors import TraplineError
+from trapline.core.errors import InputError, TraplineError
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
 from trapline.formats import corrections, label_map, label_spec, locations_csv, ms_classification
@@ -42,8 +42,12 @@ class Context:
         return tables.read(self.layout.table(name))
 
     def folders(self) -> dict[str, Path]:
-        """Dataset -> folder of its images, relative to the project where it lies inside it."""
-        sources = self.config.datasets.items()
+        """Dataset -> folder of its images, relative to the project where it lies inside it.
+
+        Datasets of ready-made crops that are known by name only have none.
+        """
+        every = self.config.datasets.items()
+        sources = [(name, source) for name, source in every if source.images or not source.is_ready_made]
         return {name: Path(self.layout.shorten(self.layout.images(name, source.images))) for name, source in sources}
 
 
@@ -112,14 +116,25 @@ def _with_coordinates(locations: pl.DataFrame, given: pl.DataFrame, log: Log) ->
 
 def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Images -> files."""
-    files = fetch_stage.fetch(context.table("images"), context.folders(), root=context.layout.root, log=log)
+    images = context.table("images")
+    folders = context.folders()
+    named_only = images.filter(~pl.col("dataset").is_in(list(folders)))
+    files = fetch_stage.fetch(
+        images.join(named_only, on="image_id", how="anti"), folders, root=context.layout.root, log=log
+    )
+    if named_only.height:
+        log.note(f"{named_only.height} crops are known by name only: enough to split, not to train.")
+        bare = named_only.select("image_id", failure=pl.lit(schemas.NO_PICTURE))
+        files = pl.concat([files, bare], how="diagonal")
     return Made(_write(context, {"files": files}))
 
 
 def _files_stamp(context: Context, cfg: Section) -> dict[str, str]:
     if not context.layout.table("images").exists():
         return {}
-    found = fetch_stage.stamp(context.table("images"), context.folders(), root=context.layout.root)
+    folders = context.folders()
+    images = context.table("images").filter(pl.col("dataset").is_in(list(folders)))
+    found = fetch_stage.stamp(images, folders, root=context.layout.root)
     return {"image files": fingerprint(found)}
 
 
@@ -214,8 +229,21 @@ def _former_split_digest(context: Context, cfg: Section) -> dict[str, str]:
     return {path: file_digest(context.layout.resolve(path))} if path is not None else {}
 
 
+def _require_pictures(context: Context) -> None:
+    """Raise where examples are known by name only (a project from a classification_ds.csv without its crops)."""
+    crops = context.table("crops").filter(pl.col("path").is_null() & pl.col("failure").is_null())
+    bare = context.table("examples").join(crops, on="crop_id", how="semi")
+    if bare.height:
+        raise InputError(
+            f"{bare.height} examples have no picture (first: {bare['crop_id'][0]}): this project knows its crops by "
+            "name only, which is enough to split. Name the folder of the crops as `images:` of the dataset in "
+            f"trapline.yaml, or make the project again: trapline init DIR --dataset-csv FILE --images CROPS_DIR."
+        )
+
+
 def _usable_crops(context: Context) -> pl.DataFrame:
     """crop_id and checksum of every crop that an example uses."""
+    _require_pictures(context)
     crops = context.table("crops").select("crop_id", fingerprint="checksum")
     return context.table("examples").select("crop_id").join(crops, on="crop_id", how="left", maintain_order="left")
 
@@ -234,6 +262,7 @@ def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 
 def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Examples and splits -> a run with checkpoints. Continues an interrupted run made from the same inputs."""
+    _require_pictures(context)
     from trapline.stages.train import train as train_stage
 
     train_cfg = cast(config.TrainConfig, cfg)

@@ -404,3 +404,14 @@ def test_one_crop_of_each_of_two_labels(tmp_path):
     examples, splits = draw(tmp_path / "crops", groups=("g1",), labels=("ant", "bee"), each=1)
     result = run(tmp_path, examples, splits, SMALL.model_copy(update={"epochs": 1, "batch_size": 1}))
     assert result.epochs == 1
+
+
+def test_zero_epochs_keep_the_probe(tmp_path):
+    examples, splits = draw(tmp_path / "crops")
+    result = run(tmp_path, examples, splits, SMALL.model_copy(update={"epochs": 0}))
+    assert (result.best_epoch, result.epochs) == (0, 0)
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [0]
+    assert checkpoint.load(result.checkpoint).epoch == 0
+    nothing = SMALL.model_copy(update={"epochs": 0, "head_start": "random"})
+    with pytest.raises(InputError, match="0 epochs train nothing without a probe"):
+        run(tmp_path, examples, splits, nothing, name="nothing")

@@ -1,12 +1,14 @@
 """`trapline init`: a project folder from annotation files and a folder of images."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from trapline.core.config import DatasetSource, IngestConfig, ProjectConfig
+from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
+from trapline.formats import classification_csv
 from trapline.io import atomic, project_file
 from trapline.io.layout import Layout
 from trapline.project import Project
@@ -16,10 +18,11 @@ from trapline.stages.ingest import AnnotationFile, ingest
 
 def init(
     directory: str | Path,
-    annotations: Sequence[str | Path],
+    annotations: Sequence[str | Path] = (),
     images: str | Path | None = None,
     dataset: str | None = None,
     *,
+    dataset_csv: str | Path | None = None,
     log: Log | None = None,
 ) -> Project:
     """Make a project, or add a dataset to one.
@@ -30,13 +33,21 @@ def init(
     Args:
         directory: The project folder; made if it does not exist.
         annotations: Exports that describe the dataset's images.
-        images: Folder that the exports' file names are relative to. Default: images/<dataset> in the project.
-        dataset: Its name; default: the project folder's.
+        images: Folder that the exports' file names are relative to. Default: images/<dataset> in the project. With a
+            CSV, the folder of its crops; without it the project can be split, not trained.
+        dataset: Its name; default: the project folder's. A CSV names its datasets itself.
+        dataset_csv: An old classification_ds.csv instead of exports.
 
     Raises:
         InputError: A file cannot be used, the images are not there, or the dataset exists already.
     """
     log = log or Log()
+    if (dataset_csv is None) == (not annotations):
+        raise InputError(
+            "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
+        )
+    if dataset_csv is not None:
+        return _from_csv(Path(dataset_csv), directory, images, dataset, log)
     layout = Layout(Path(directory).expanduser().resolve())
     name = dataset or _name(layout.root.name)
     sources = [Path(path).expanduser().resolve() for path in annotations]
@@ -55,6 +66,45 @@ def init(
         project_file.set_values(layout.config, "datasets", {name: source.model_dump(mode="json")})
     else:
         project_file.write_new(layout.config, ProjectConfig(datasets={name: source}))
+    return Project(layout.root, log)
+
+
+def _from_csv(path: Path, directory: str | Path, images: str | Path | None, dataset: str | None, log: Log) -> Project:
+    """A project from a classification_ds.csv; a splits.json beside it is copied too."""
+    layout = Layout(Path(directory).expanduser().resolve())
+    path = path.expanduser().resolve()
+    names = classification_csv.datasets(path)
+    if dataset is not None:
+        raise InputError(
+            f"--dataset does not go with --dataset-csv: {path.name} names its datasets ({', '.join(names)})."
+        )
+    if layout.config.exists():
+        raise InputError(
+            f"{layout.root} is a project already. Make another folder: trapline init DIR --dataset-csv FILE"
+        )
+    bad = [name for name in names if not re.fullmatch(DATASET_NAME, name)]
+    if bad:
+        raise InputError(
+            f"{len(bad)} of {len(names)} dataset names cannot name folders (first: {bad[0]!r}). Rename them."
+        )
+    parent = Path(images).expanduser().resolve() if images else None
+    below = parent is not None and classification_csv.has_prefix(path)
+    folders = {name: (parent / name if below else parent) if parent else None for name in names}
+    found = ingest([AnnotationFile(name, path) for name in names], IngestConfig(), log=log)
+    with_crops = {name: folder for name, folder in folders.items() if folder is not None}
+    if with_crops:
+        fetch(found.images, with_crops, root=layout.root, log=log)
+    copy = _copy(path, layout.root / "annotations", layout)
+    sources = {
+        name: DatasetSource(annotations=(copy,), images=layout.shorten(folder) if folder else None)
+        for name, folder in folders.items()
+    }
+    project_file.write_new(layout.config, ProjectConfig(datasets=sources))
+    if (path.parent / "splits.json").exists():
+        former = _copy(path.parent / "splits.json", layout.root / "annotations", layout)
+        log.note(f"keep the former test set with: trapline split --match-test {former}")
+    if not with_crops:
+        log.note("no folder of crops was given: the project can be split, not trained (--images CROPS_DIR)")
     return Project(layout.root, log)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+DATASET_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Label = Annotated[str, Field(min_length=1)]
 
 
@@ -24,9 +25,23 @@ class DatasetSource(Section):
     """One dataset: annotation files that describe the same images, and where those images lie."""
 
     annotations: tuple[str, ...] = Field(min_length=1)
-    """Annotation files (Animl's or LILA's COCO Camera Traps JSON), relative to the project or absolute."""
+    """Annotation files (Animl's or LILA's COCO Camera Traps JSON, or one classification_ds.csv), relative to the
+    project or absolute."""
     images: str | None = None
-    """Folder of the full-size images; they stay where they are. Default: images/<dataset> in the project."""
+    """Folder of the full-size images (of the crops, for a CSV); they stay where they are. Default: images/<dataset>."""
+
+    @property
+    def is_ready_made(self) -> bool:
+        """Whether a classification_ds.csv describes crops that were cut already."""
+        return any(path.casefold().endswith(".csv") for path in self.annotations)
+
+    @model_validator(mode="after")
+    def _one_kind_of_file(self) -> "DatasetSource":
+        if self.is_ready_made and len(self.annotations) > 1:
+            raise ValueError(
+                "annotations: a classification_ds.csv stands alone; give other files a dataset of their own"
+            )
+        return self
 
 
 class IngestConfig(Section):
@@ -146,8 +161,8 @@ class TrainConfig(Section):
     """Start from pretrained weights rather than random ones."""
     image_size: int | None = Field(default=None, ge=32)
     """Side of the model's input in pixels. Default: what the model was pretrained with."""
-    epochs: int = Field(default=8, ge=1)
-    """Passes over the training examples, at most."""
+    epochs: int = Field(default=8, ge=0)
+    """Passes over the training examples, at most. 0 keeps the probe: a first honest figure in about a minute."""
     batch_size: int = Field(default=32, ge=1)
     """Crops per optimiser step."""
     lr: float = Field(default=1e-3, gt=0)
@@ -219,7 +234,7 @@ class EvaluateConfig(Section):
 class ProjectConfig(Section):
     """The whole of trapline.yaml."""
 
-    datasets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], DatasetSource] = Field(min_length=1)
+    datasets: dict[Annotated[str, Field(pattern=DATASET_NAME)], DatasetSource] = Field(min_length=1)
     """Datasets by name: annotation files and the folder of their images."""
     max_failures: int = Field(default=0, ge=0)
     """Images that may fail before a run ends with exit code 3."""

@@ -231,4 +231,6 @@ TABLES = {
         METRICS,
     )
 }
+READY_CROP = "ready-made crop"  # source of a box that is all of a picture that was cropped before
+NO_PICTURE = "no picture was given"  # failure of a ready-made crop that is known by name only: enough to split
 SPLIT_NAMES = ("train", "val", "test")

@@ -9,17 +9,23 @@ Source: threshold accepting, Dueck & Scheuer 1990 (a step that worsens the score
 taken); measured against restarts and random kicks in docs/split.md.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+
+from trapline.core import splitting
 
 GRAM_GROUPS = 4096  # all inner products of so many groups are 134 MB; beyond, a step looks at a sample of the groups
 WORK = 7_500_000  # steps times groups: what the search may cost
 MAX_STEPS, MIN_STEPS = 8000, 400
 GROUPS_PER_MOVER = 300  # the last steps choose among the moves and swaps of one group in so many, the first of one
 FIRST_THRESHOLD = 8.0  # times the mean squared length of a group's row of A: what one swap typically changes
+PRICE = 0.5  # times the first threshold
 EVEN_DRAWS = 0.2  # movers drawn evenly, per mover drawn by weight: heavy groups decide most
+TRIED = 60_000  # so many assignments or fewer (3 splits of 10 groups) are all tried
 TINY = 1e-12
 
 
@@ -28,25 +34,43 @@ def optimise(
     fractions: Sequence[float],
     needed: np.ndarray,
     allowed: np.ndarray,
-    start: np.ndarray,
+    starts: Sequence[np.ndarray],
     seed: int,
     steps: int | None = None,
 ) -> np.ndarray:
-    """Improve `start` by swapping and moving groups; never takes a label away from where it is needed.
+    """Improve each of `starts` by swapping and moving groups; fewest labels missing where needed, then lowest score.
+
+    A step may take a label away from where it is needed at a price, since else what must stay parts the assignments
+    into islands that no single step connects. What is returned never misses more than the best start does.
 
     Args:
         counts: (groups, labels) crops.
         fractions: Target share of each split.
         needed: (splits, labels) booleans: which label must be in which split.
         allowed: (groups, splits) booleans: which group may be in which split.
-        start: (groups,) integers, within `allowed`.
-        steps: How many; by default as many as take seconds.
+        starts: (groups,) integers each, within `allowed`.
+        steps: How many in all; by default as many as take seconds.
 
     Returns:
         (groups,) integers: the best assignment that was met. The same arguments give the same one.
     """
+    choices = [np.flatnonzero(row) for row in allowed]
+    if math.prod(map(len, choices)) <= TRIED:
+        return _best_of_all(counts, fractions, needed, choices, starts[0])
     search = _Search(counts, fractions, needed, allowed, np.random.default_rng(seed))
-    return search.run(start, steps or int(np.clip(WORK // max(len(counts), 1), MIN_STEPS, MAX_STEPS)))
+    steps = steps or int(np.clip(WORK // max(len(counts), 1), MIN_STEPS, MAX_STEPS))
+    ends = np.stack([search.run(start, steps // len(starts)) for start in starts])
+    return ends[np.lexsort((splitting.score(counts, ends, fractions), splitting.missing(counts, ends, needed)))[0]]
+
+
+def _best_of_all(
+    counts: np.ndarray, fractions: Sequence[float], needed: np.ndarray, choices: list[np.ndarray], start: np.ndarray
+) -> np.ndarray:
+    """The best of all assignments that fill the splits that `start` fills: fewest missing labels, lowest score."""
+    every = np.array(list(product(*choices)))
+    filled = np.stack([(every == number).any(1) for number in range(len(fractions))], axis=1)
+    every = every[filled[:, np.unique(start)].all(1)]
+    return every[np.lexsort((splitting.score(counts, every, fractions), splitting.missing(counts, every, needed)))[0]]
 
 
 @dataclass
@@ -100,20 +124,25 @@ class _Search:
         weight = self.length[self.free]
         odds = np.cumsum(weight / max(weight.sum(), TINY) + EVEN_DRAWS / max(len(weight), 1))
         self.odds = odds[:-1] / odds[-1] if len(odds) else odds
+        self.threshold = FIRST_THRESHOLD * float(self.length.mean()) if len(counts) else 0.0
+        self.price = self.threshold * PRICE  # of a label missing where it is needed: affordable early, never late
         self.rng = rng
 
     def run(self, start: np.ndarray, steps: int) -> np.ndarray:
         """The best assignment met in `steps` steps from `start`."""
         state = self._begin(start.copy())
-        best, best_score = start.copy(), state.score
+        best, best_rank = start.copy(), (self._short(state), state.score)
         most = min(max(1, len(self.free) // GROUPS_PER_MOVER), 48)
-        threshold = FIRST_THRESHOLD * float(self.length.mean()) if len(start) else 0.0
         for step in range(steps if len(self.free) else 0):
             done = step / steps
-            taken = self._step(state, 1 + int((most - 1) * done**2), threshold * (1 - done) ** 2)
-            if taken and (score := state.score) < best_score - TINY:
-                best, best_score = state.split.copy(), score
+            taken = self._step(state, 1 + int((most - 1) * done**2), self.threshold * (1 - done) ** 2)
+            if taken and (rank := (self._short(state), state.score - TINY)) < best_rank:
+                best, best_rank = state.split.copy(), rank
         return best
+
+    def _short(self, state: _State) -> int:
+        """How many labels are missing where they are needed."""
+        return int(((state.holders < 0.5) & self.needed).sum())
 
     def _begin(self, split: np.ndarray) -> _State:
         inside = (split[None, :] == np.arange(len(self.targets))[:, None]).astype(float)
@@ -127,11 +156,7 @@ class _Search:
         if self.gram is None:
             others = self.free[self.rng.integers(len(self.free), size=GRAM_GROUPS)]
         last = (state.holders < 1.5) & (state.holders > 0.5) & self.needed  # a single group holds a label there
-        if last.any():
-            few = few[~(self.present[few] & last[state.split[few]]).any(1)]
-            others = others[~(self.present[others] & last[state.split[others]]).any(1)]
-            if not len(few):
-                return False
+        absent = (state.holders < 0.5) & self.needed
         home, away = state.split[few], state.split[others]
         own = state.product[few, home][:, None]
         # Moving a from split s to r changes the score by 2 a.(residual_r - residual_s) + 2 |a|^2.
@@ -141,6 +166,13 @@ class _Search:
         swaps = state.product[few][:, away] - own - state.product[others, away] + state.product[others][:, home].T
         swaps += self.length[few][:, None] + self.length[others] - 2 * self._inner(few, others)
         swaps[home[:, None] == away] = np.inf
+        if last.any() or absent.any():
+            mine, theirs = self.present[few].astype(float), self.present[others].astype(float)
+            lost = (mine * last[home]).sum(1)[:, None] - mine @ absent.T
+            moves += self.price / 2 * lost
+            lost = (mine * last[home]) @ (1 - theirs).T + (1 - mine) @ (theirs * last[away]).T
+            lost -= absent[home] @ theirs.T + mine @ absent[away].T
+            swaps += self.price / 2 * lost
         if not self.all_allowed:
             moves[~self.allowed[few]] = np.inf
             swaps[~(self.allowed[few][:, away] & self.allowed[others][:, home].T)] = np.inf

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from trapline.core.config import TrainConfig
-from trapline.core.errors import TraplineError
+from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Advance, Log
 from trapline.io.images import ImageFailure
 from trapline.learn import checkpoint, models, probe, schedule
@@ -29,7 +29,7 @@ from trapline.learn.transforms import Transform, load_for_training, to_input
 from trapline.learn.validation import Judgement, judge
 
 LAST, BEST = "last.pt", "best.pt"
-CLIP_NORM = 5.0  # a guard against single wild batches; ordinary steps stay below it
+CLIP_NORM = 5.0  # a guard against single wild batches
 
 
 def fit(
@@ -190,6 +190,8 @@ class Training:
         paths = [self.task.paths[k] for k in chosen]
         started = time.monotonic()
         if heads[0] is None:
+            if self.cfg.epochs == 0:
+                raise InputError(f"{self.cfg.model} has no linear classifier to fit a probe for; train 1 epoch or more.")
             self.log.warn(f"{self.cfg.model} has no linear classifier: training starts without the probe")
             return False
         with self.log.progress("features for the probe", len(paths), "crops") as advance:

@@ -16,7 +16,7 @@ from trapline.io.ledger import Parts
 
 PART_IMAGES = 64
 
-_BOX = ["box_id", "crop_id", "box_x", "box_y", "box_w", "box_h", "unit", "frame"]
+_BOX = ["box_id", "crop_id", "box_x", "box_y", "box_w", "box_h", "unit", "frame", "source"]
 
 
 def crop(
@@ -92,7 +92,11 @@ def _units(images: pl.DataFrame, files: pl.DataFrame, boxes: pl.DataFrame) -> pl
         .sort("image_id", "box_id")
         .with_columns(number=pl.int_range(pl.len()).over("image_id").cast(pl.String).str.zfill(2))
         .with_columns(by=pl.when(pl.col("source") == "human").then(pl.lit("")).otherwise(pl.format("_{}", "source")))
-        .with_columns(crop_id=pl.format("{}/{}___crop{}{}.jpg", "dataset", "file_name", "number", "by"))
+        .with_columns(
+            crop_id=pl.when(pl.col("source") == schemas.READY_CROP)
+            .then(pl.format("{}/{}", "dataset", "file_name"))
+            .otherwise(pl.format("{}/{}___crop{}{}.jpg", "dataset", "file_name", "number", "by"))
+        )
     )
     return (
         named.group_by("image_id", maintain_order=True)
@@ -105,9 +109,11 @@ def _units(images: pl.DataFrame, files: pl.DataFrame, boxes: pl.DataFrame) -> pl
 def _crop_image(unit: dict, cfg: CropConfig, root: Path, crops_dir: Path) -> list[tuple]:
     """CROPS rows of one image."""
 
-    def failed(box: dict, reason: str) -> tuple:
+    def failed(box: dict, reason: str | None) -> tuple:
         return (box["crop_id"], box["box_id"], unit["image_id"], *[None] * 7, reason)
 
+    if unit["failure"] == schemas.NO_PICTURE:
+        return [failed(box, None) for box in unit["boxes"]]
     if unit["failure"] is not None:
         return [failed(box, unit["failure"]) for box in unit["boxes"]]
     try:
@@ -120,6 +126,12 @@ def _crop_image(unit: dict, cfg: CropConfig, root: Path, crops_dir: Path) -> lis
     frame_hash = image_io.frame_hash(pixels)
     rows = []
     for box in unit["boxes"]:
+        if box["source"] == schemas.READY_CROP:
+            checksum = image_io.take(root / unit["path"], crops_dir / box["crop_id"])
+            grey = image_io.is_grey(pixels)
+            names = (box["crop_id"], box["box_id"], unit["image_id"], box["crop_id"])
+            rows.append((*names, pixels.width, pixels.height, grey, False, checksum, frame_hash, None))
+            continue
         frame = box["frame"] if cfg.box_frame == "auto" else cfg.box_frame
         given = geometry.GivenBox(
             *(box[side] for side in ("box_x", "box_y", "box_w", "box_h")),

@@ -12,7 +12,7 @@ from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
 from trapline.core.paths import unsafe_reason
-from trapline.formats import cct
+from trapline.formats import cct, classification_csv
 
 # Wall-clock layouts of the field's exports, tried in turn; a zone suffix is cut off before (the camera's clock counts).
 TIME_LAYOUTS = (
@@ -46,6 +46,26 @@ class Ingested:
 
 
 def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> Ingested:
+    """Annotation files -> tables: exports (`_exports`) and lists of ready-made crops (classification_ds.csv).
+
+    Raises:
+        InputError: A file is missing or cannot be used (all of them are named), or no image is left.
+    """
+    exports = [file for file in files if not _is_ready_made(file)]
+    parts = [_exports(exports, cfg, log=log)] if exports else []
+    for file in filter(_is_ready_made, files):
+        ready = classification_csv.read(file.path, file.dataset, log=log)
+        parts.append(Ingested(ready.images, _locations(ready.images), ready.boxes, ready.labels))
+    if len(parts) == 1:
+        return parts[0]
+    return Ingested(*(pl.concat(getattr(part, name) for part in parts) for name in Ingested.__dataclass_fields__))
+
+
+def _is_ready_made(file: AnnotationFile) -> bool:
+    return file.path.suffix.casefold() == ".csv"
+
+
+def _exports(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> Ingested:
     """Read every annotation file and merge them: labels by name, images by id and path, the newest export first.
 
     Boxes of `empty_labels` are not objects: such an image gets a label for the whole image and no box. People and
@@ -66,6 +86,16 @@ def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> I
     unread = images.filter(pl.col("captured_at").is_null() & (pl.col("captured").str.strip_chars() != ""))
     if unread.height:
         log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
+    return Ingested(
+        images.select(list(schemas.IMAGES.columns)).sort("image_id"),
+        _locations(images),
+        boxes.sort("box_id"),
+        labels.sort("image_id", "box_id", "source_label"),
+    )
+
+
+def _locations(images: pl.DataFrame) -> pl.DataFrame:
+    """LOCATIONS rows of the images, without coordinates."""
     locations = (
         images.filter(pl.col("location_id").is_not_null())
         .group_by("dataset", "location_id")
@@ -74,12 +104,7 @@ def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> I
             latitude=pl.lit(None, pl.Float64), longitude=pl.lit(None, pl.Float64), region=pl.lit(None, pl.String)
         )
     )
-    return Ingested(
-        images.select(list(schemas.IMAGES.columns)).sort("image_id"),
-        locations.select(list(schemas.LOCATIONS.columns)).sort("dataset", "location_id"),
-        boxes.sort("box_id"),
-        labels.sort("image_id", "box_id", "source_label"),
-    )
+    return locations.select(list(schemas.LOCATIONS.columns)).sort("dataset", "location_id")
 
 
 def _read_all(files: Sequence[AnnotationFile]) -> list[tuple[AnnotationFile, int, cct.CctExport]]:

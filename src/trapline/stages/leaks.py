@@ -59,17 +59,18 @@ def leaks(pairs: pl.DataFrame, splits: pl.DataFrame, *, log: Log) -> pl.DataFram
     Returns:
         LEAKS rows.
     """
-    other = splits.select(other_group_id="group_id", other_split="split")
-    placed = pairs.join(splits.select("group_id", "split"), on="group_id", how="left", maintain_order="left")
+    other = splits.select(other_group_id="group_id", other_split="split", other_fold="fold")
+    placed = pairs.join(splits, on="group_id", how="left", maintain_order="left")
     placed = placed.join(other, on="other_group_id", how="left", maintain_order="left")
-    found = placed.filter(pl.col("split") != pl.col("other_split")).select(list(schemas.LEAKS.columns))
+    apart = (pl.col("split") != pl.col("other_split")) | (pl.col("fold") != pl.col("other_fold")).fill_null(False)
+    found = placed.filter(apart).select(list(schemas.LEAKS.columns))
     if found.height:
         n_groups = pl.concat([found["group_id"], found["other_group_id"]]).n_unique()
         first = found.row(0, named=True)
         log.warn(
             f"{found.height} pairs of near-identical frames of {n_groups} groups stand in two splits (first: "
-            f"{first['image_id']} in {first['split']}, {first['other_image_id']} in {first['other_split']}): one camera "
-            "under two names, or copied images. They flatter the accuracy. All are in leaks.csv; `trapline split --fix` "
-            "keeps their groups together."
+            f"{first['image_id']} in {first['split']}, {first['other_image_id']} in {first['other_split']}): one "
+            "camera under two names, or copied images. They flatter the accuracy. All are in leaks.csv; "
+            "`trapline split --fix` keeps their groups together."
         )
     return found

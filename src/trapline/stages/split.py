@@ -12,6 +12,7 @@ from trapline.core.split_search import optimise
 from trapline.core.splitting import TEST, VAL
 
 FIRST_DRAWS = 512  # the search starts from the best of so many random draws
+FEW_GROUPS, MANY_STARTS = 200, 8  # with fewer groups the draws are divided among so many starts
 FAR = 0.1  # a split whose share of crops is further from its fraction than this is worth a warning
 
 Fractions = tuple[float, ...]
@@ -91,8 +92,17 @@ def _assign(
         return splitting.smallest_first(counts, fractions, allowed)
     if cfg.method == "random":
         return splitting.best_random(counts, fractions, cfg.draws, cfg.seed, allowed)
-    start = splitting.best_random(counts, fractions, FIRST_DRAWS, cfg.seed, allowed)
-    return optimise(counts, fractions, needed, allowed, start, cfg.seed)
+    return optimise(counts, fractions, needed, allowed, _starts(counts, fractions, needed, allowed, cfg), cfg.seed)
+
+
+def _starts(
+    counts: np.ndarray, fractions: Fractions, needed: np.ndarray, allowed: np.ndarray, cfg: SplitConfig
+) -> list[np.ndarray]:
+    """Where the search starts: the best of some random draws, several times where there are few groups."""
+    number = MANY_STARTS if len(counts) < FEW_GROUPS else 1
+    seeds = np.random.SeedSequence(abs(cfg.seed)).generate_state(number).tolist()
+    draws = FIRST_DRAWS // number
+    return [splitting.best_random(counts, fractions, draws, seed, allowed, needed) for seed in seeds]
 
 
 def _folds(counts: np.ndarray, cfg: SplitConfig, log: Log) -> np.ndarray:
@@ -104,8 +114,8 @@ def _folds(counts: np.ndarray, cfg: SplitConfig, log: Log) -> np.ndarray:
     fractions = (1 / cfg.folds,) * cfg.folds
     needed = splitting.needed_folds(counts, cfg.folds)
     allowed = splitting.open_splits(len(counts), fractions)
-    start = splitting.best_random(counts, fractions, FIRST_DRAWS, cfg.seed, allowed, needed)
-    fold = optimise(counts, fractions, needed, allowed, start, cfg.seed)
+    starts = _starts(counts, fractions, needed, allowed, cfg)
+    fold = optimise(counts, fractions, needed, allowed, starts, cfg.seed)
     log.note(f"{cfg.folds} folds; fold 0 is test and fold 1 val (val_frac and test_frac are not used)")
     _note_score(counts, fold, fractions, needed, allowed, 0, log)
     return fold
@@ -122,6 +132,8 @@ def _note_score(
 ) -> None:
     """Say the score, a proven lower bound of any split's, and the gap between them."""
     score = float(splitting.score(counts, assignment, fractions))
+    if splitting.missing(counts, assignment, needed):  # the bound holds for splits that have every needed label
+        needed = np.zeros_like(needed)
     bound, how = split_bound.lower_bound(counts, fractions, needed, allowed, nodes)
     log.note(f"score {score:.4f} (0 is perfect); no split can be below {bound:.4f} ({how}), gap {score - bound:.4f}")
 

@@ -78,9 +78,12 @@ def train(
         run_dir: The run's folder: params.json, checkpoints/{last,best}.pt, metrics.jsonl, tensorboard/, done.json.
 
     Raises:
-        InputError: Nothing to train on, only one label, an example with several labels, an unknown model.
+        InputError: Nothing to train on, only one label, an example with several labels, an unknown model; no epochs
+            and no probe.
         TraplineError: `run_dir` holds another training; crops are missing; the loss is not a number.
     """
+    if cfg.epochs == 0 and cfg.head_start != "probe":
+        raise InputError("0 epochs train nothing without a probe: set epochs to 1 or more, or head_start to probe.")
     labels, parts = _select(examples, splits, log)
     sizes = {name: _file_sizes(part, crops_dir, name) for name, part in parts.items()}
     device = devices.resolve(cfg.device)
