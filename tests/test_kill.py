@@ -22,9 +22,7 @@ KILLS = 20
 
 def run(root: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "trapline", "run", "--project", str(root)]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "120"}
-    )
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def outcome(root: Path) -> dict[str, object]:

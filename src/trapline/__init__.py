@@ -20,6 +20,7 @@ _PUBLIC = {
 
 if TYPE_CHECKING:
     from trapline.apps.init import init as init
+    from trapline.apps.labels import labels as labels
     from trapline.core.log import Log as Log
     from trapline.project import Project as Project
 

@@ -122,9 +122,8 @@ def labels(
     log.console.print(table)
     if suggest is not None:
         names = app.write_suggestion(opened, suggest)
-        log.note(
-            f"wrote {suggest} with {len(names)} labels; look at it, then: trapline dataset --label-map-file {suggest.resolve()}"
-        )
+        log.note(f"wrote {suggest} with {len(names)} labels; look at it, then:")
+        log.note(f"trapline dataset --label-map-file {suggest.resolve()}")
 
 
 def demo(directory: Path = Path("trapline-demo"), *, seed: int = 0) -> None:

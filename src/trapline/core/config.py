@@ -123,7 +123,7 @@ class SplitConfig(Section):
     """train/val/test by group, so that no place leaks."""
 
     method: Literal["optimal", "random", "smallest_first"] = "optimal"
-    """optimal: search for the lowest score. random: the best of `draws` draws. smallest_first: rare labels placed first."""
+    """optimal: search for the lowest score. random: the best of `draws` draws. smallest_first: rare labels first."""
     val_frac: Fraction = 0.2
     """Share of crops and locations for val."""
     test_frac: Fraction = 0.2

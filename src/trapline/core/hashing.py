@@ -49,7 +49,8 @@ def near_pairs(hashes: Sequence[str], groups: Sequence[str], limit: int) -> tupl
     """
     assert limit < BANDS
     if not len(hashes):
-        return (np.zeros(0, dtype=np.int64),) * 3
+        nothing = np.zeros(0, dtype=np.int64)
+        return nothing, nothing, nothing
     words = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(len(hashes), -1)
     bands = np.ascontiguousarray(words).view(np.uint16)
     number = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]

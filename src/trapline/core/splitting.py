@@ -81,7 +81,7 @@ def needed_splits(counts: np.ndarray, fractions: Sequence[float], allowed: np.nd
     """
     allowed = open_splits(len(counts), fractions) if allowed is None else allowed
     free = allowed.sum(1) > 1
-    fixed = ~allowed[free].any(0) if free.any() else np.zeros(N_SPLITS, dtype=bool)
+    fixed = np.logical_not(np.any(allowed[free], axis=0)) if free.any() else np.zeros(N_SPLITS, dtype=bool)
     groups = (counts[free] > 0).sum(0) if fixed.any() else (counts > 0).sum(0)
     wanted = [number for number in FIRST_NEEDED if fractions[number] > 0 and not fixed[number]]
     needed = np.zeros((N_SPLITS, counts.shape[1]), dtype=bool)

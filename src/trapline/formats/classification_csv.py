@@ -107,7 +107,8 @@ def _table(path: Path) -> pl.DataFrame:
     )
     if bare.height:
         raise InputError(
-            f"{bare.height} of {table.height} rows of {path} lack path, dataset or label (first: line {bare['line'][0]})."
+            f"{bare.height} of {table.height} rows of {path} lack path, dataset or label "
+            f"(first: line {bare['line'][0]})."
         )
     if not table.height:
         raise InputError(f"{path} lists no crop.")

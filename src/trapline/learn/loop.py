@@ -191,7 +191,9 @@ class Training:
         started = time.monotonic()
         if heads[0] is None:
             if self.cfg.epochs == 0:
-                raise InputError(f"{self.cfg.model} has no linear classifier to fit a probe for; train 1 epoch or more.")
+                raise InputError(
+                    f"{self.cfg.model} has no linear classifier to fit a probe for; train 1 epoch or more."
+                )
             self.log.warn(f"{self.cfg.model} has no linear classifier: training starts without the probe")
             return False
         with self.log.progress("features for the probe", len(paths), "crops") as advance:

@@ -70,8 +70,8 @@ def crop(
     unclear = crops.filter(pl.col("frame_unclear"))
     if unclear.height:
         log.warn(
-            f"{unclear.height} boxes of images that EXIF rotates could be meant either way; they were taken as displayed "
-            f"(first: {unclear['crop_id'][0]}). If those crops are off, set --box-frame raw."
+            f"{unclear.height} boxes of images that EXIF rotates could be meant either way; they were taken as "
+            f"displayed (first: {unclear['crop_id'][0]}). If those crops are off, set --box-frame raw."
         )
     failed = crops.filter(pl.col("failure").is_not_null())
     reasons = dict(failed.group_by("failure").len().sort("len", "failure", descending=[True, False]).iter_rows())
