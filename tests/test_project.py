@@ -82,18 +82,18 @@ def test_status_touches_nothing_and_names_reasons(finished):
 def test_an_option_sticks_until_the_yaml_speaks(tmp_path, drawn):
     root = write_project(tmp_path / "p", drawn)
     project = Project(root)
-    project.make("split", {"seed": 1})
-    seeded = project.table("splits")
+    project.make("split", {"val_frac": 0.4})
+    wider = project.table("splits")
     made_with = {status.stage: dict(status.made_with) for status in project.status()}
-    assert made_with["split"] == {"seed": 1}
+    assert made_with["split"] == {"val_frac": 0.4}
     project.run(until="split")  # run keeps it
-    assert project.table("splits").equals(seeded)
+    assert project.table("splits").equals(wider)
     project.make("split", {})  # the stage's own command says what the YAML says
     assert states(project)["split"] == "up to date"
-    assert not project.table("splits").equals(seeded)
-    project.save("split", {"seed": 1})
+    assert not project.table("splits").equals(wider)
+    project.save("split", {"val_frac": 0.4})
     assert states(Project(root))["split"] == "stale"
-    assert "seed: 1" in (root / "trapline.yaml").read_text()
+    assert "val_frac: 0.4" in (root / "trapline.yaml").read_text()
 
 
 def test_an_inert_option_makes_nothing_stale(finished):

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from projects import QUICK
 
 import trapline
+from projects import QUICK
 from trapline.io import project_file
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"

@@ -27,7 +27,7 @@ def test_nothing_changes_after_it_is_built():
         ({"datasets": {"Islands": {"annotations": ["a"]}, "islands": {"annotations": ["a"]}}}, "differ only in case"),
         ({"split": {"val_frac": 0.5, "test_frac": 0.5}}, "leave nothing for train"),
         ({"split": {"val_frac": -0.1}}, "greater than or equal to 0"),
-        ({"train": {"epochs": 0}}, "greater than or equal to 1"),
+        ({"train": {"epochs": -1}}, "greater than or equal to 0"),
         ({"crop": {"style": "round"}}, "'square' or 'tight'"),
         ({"max_failures": -1}, "greater than or equal to 0"),
     ],

@@ -90,7 +90,7 @@ datasets:
   islands: {annotations: [export.json], image: photos}
 splits: {seed: 1}
 split: {val_frak: 0.3, seed: x}
-train: {epochs: 0, zzz: 1}
+train: {epochs: -1, zzz: 1}
 max_failures: -1
 """,
     )
@@ -100,7 +100,7 @@ max_failures: -1
         "splits: no such field; did you mean split?",
         "split.val_frak: no such field; did you mean val_frac?",
         "split.seed: input should be a valid integer, unable to parse string as an integer (got 'x')",
-        "train.epochs: input should be greater than or equal to 1 (got 0)",
+        "train.epochs: input should be greater than or equal to 0 (got -1)",
         "train.zzz: no such field",
         "max_failures: input should be greater than or equal to 0 (got -1)",
     ):

@@ -5,7 +5,6 @@
 there, and no other group there.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ TRAIN, VAL, TEST = range(N_SPLITS)
 # Where a label's groups go first when there are too few for every split: it must be learnt before it can be tested.
 FIRST_NEEDED = (TRAIN, TEST, VAL)
 BATCH = 256
+MENDED, FEW_GROUPS = 32, 60  # draws to mend from, where groups are this few; a mend of thousands takes seconds
 
 
 def score(counts: np.ndarray, assignment: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
@@ -125,16 +125,21 @@ def best_random(
         return fixed
     shares = np.where(allowed[free[0]], fractions, 0)
     template = np.repeat(np.arange(len(shares)), _sizes(len(free), shares / shares.sum()))
-    best, best_rank = fixed, (math.inf, math.inf)
+    kept: list[tuple[float, float, np.ndarray]] = []
     for start in range(0, draws, BATCH):
         batch = np.tile(fixed, (min(BATCH, draws - start), 1))
         batch[:, free] = rng.permuted(np.tile(template, (len(batch), 1)), axis=1)
         short, values = missing(counts, batch, needed), score(counts, batch, fractions)
-        place = np.lexsort((values, short))[0]
-        rank = (float(short[place]), float(values[place]))
-        if rank < best_rank:
-            best, best_rank = batch[place], rank
-    return _mend(counts, best, fractions, needed, allowed) if best_rank[0] else best
+        order = np.lexsort((values, short))[:MENDED]
+        kept += [(float(short[place]), float(values[place]), batch[place]) for place in order]
+        kept = sorted(kept, key=lambda draw: draw[:2])[:MENDED]
+    if kept[0][0] == 0:
+        return kept[0][2]
+    # Mending descends to the nearest optimum: where groups are few, one start can miss what another finds.
+    starts = kept if len(counts) <= FEW_GROUPS else kept[:1]
+    mended = [_mend(counts, start, fractions, needed, allowed) for _, _, start in starts]
+    ranks = [(int(missing(counts, one, needed)), float(score(counts, one, fractions))) for one in mended]
+    return mended[ranks.index(min(ranks))]
 
 
 def smallest_first(counts: np.ndarray, fractions: Sequence[float], allowed: np.ndarray | None = None) -> np.ndarray:
