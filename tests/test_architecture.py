@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import trapline
-from trapline.core.config import ProjectConfig
+from trapline.core.config import ProjectConfig, Section
 from trapline.core.versions import STAGES, VERSIONS
 from trapline.steps import STEPS
 
@@ -56,5 +56,7 @@ def test_every_stage_has_a_step_a_version_and_a_section():
 def test_every_option_is_explained():
     for stage in STAGES:
         section = ProjectConfig.model_fields[stage].annotation
+        assert isinstance(section, type)
+        assert issubclass(section, Section)
         for name, field in section.model_fields.items():
             assert field.description, f"{stage}.{name} has no docstring"

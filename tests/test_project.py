@@ -5,9 +5,9 @@ import json
 import polars as pl
 import pytest
 
-from projects import draw_small, write_project
+from projects import QUICK, draw_small, write_project
 from trapline import Project
-from trapline.core.errors import InputError, LockHeld, RunIsStale, TooManyFailures
+from trapline.core.errors import InputError, LockHeld, RunIsStale, TooManyFailures, TraplineError
 from trapline.io.ledger import lock
 
 
@@ -182,3 +182,41 @@ def test_two_datasets_live_in_one_project(tmp_path, drawn):
     project.run(until="split", max_failures=2 * len(drawn.broken))
     assert project.table("examples")["dataset"].value_counts().sort("dataset")["count"].n_unique() == 1
     assert project.table("crops")["crop_id"].is_unique().all()
+
+
+def test_folds_score_every_place_by_a_classifier_that_had_not_seen_it(tmp_path, drawn):
+    root = write_project(tmp_path / "p", drawn, split={"folds": 3}, train={**QUICK.model_dump(), "epochs": 1})
+    project = Project(root)
+    project.run()
+    runs = sorted((root / "runs").iterdir())
+    assert len(runs) == 3
+    splits, examples = project.table("splits"), project.table("examples")
+    assert sorted(splits["fold"].unique()) == [0, 1, 2]
+    assert project.table("predictions")["crop_id"].sort().equals(examples["crop_id"].sort())
+    for fold, run in enumerate(runs):
+        scored = pl.read_parquet(run / "predictions" / "part-*.parquet").join(examples, on="crop_id")
+        assert scored.join(splits, on="group_id")["fold"].unique().to_list() == [fold]
+        params = json.loads((run / "params.json").read_text())
+        others = examples.join(splits, on="group_id").filter(pl.col("fold") == (fold + 1) % 3)
+        assert sum(params["val"].values()) == others.height
+    found = project.table("metrics").filter(name="macro_recall", label="", group_kind="")
+    assert found.filter(pl.col("value").is_not_null())["split"].to_list() == ["test"]
+    assert "3 classifiers were trained alike" in (runs[0] / "report.html").read_text()
+    before = contents(root)
+    Project(root).run()
+    assert contents(root) == before
+
+
+def test_a_run_of_other_splits_is_not_scored(finished):
+    project = Project(finished)
+    name = sorted(path.name for path in (finished / "runs").iterdir())[0]
+    made = finished / "runs" / name / "made_from.json"
+    text = made.read_text()
+    try:
+        made.write_text(text.replace('"splits":"', '"splits":"other '))
+        with pytest.raises(TraplineError, match=r"was trained on other splits: cameras of the present test split"):
+            project.make("predict", {"run": name})
+    finally:
+        made.write_text(text)
+    with pytest.raises(TraplineError, match=r"run 099-none is not a finished run\. Finished: 001"):
+        project.make("predict", {"run": "099-none"})

@@ -14,13 +14,14 @@ import polars as pl
 from trapline.core import config, label_rules, schemas
 from trapline.core.config import ProjectConfig, Section
 from trapline.core.errors import InputError, TraplineError
+from trapline.core.folds import folds_of, held_out, rotate
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
 from trapline.formats import corrections, label_map, label_spec, locations_csv, ms_classification
 from trapline.io import tables
 from trapline.io.layout import Layout
 from trapline.io.ledger import Parts, Records, file_digest, fingerprint
-from trapline.io.runs import find_or_begin_run
+from trapline.io.runs import find_or_begin_run, made_from
 from trapline.stages import crop as crop_stage
 from trapline.stages import dataset as dataset_stage
 from trapline.stages import fetch as fetch_stage
@@ -266,17 +267,21 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     from trapline.stages.train import train as train_stage
 
     train_cfg = cast(config.TrainConfig, cfg)
-    run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, run_fingerprint(cfg, inputs))
-    log.note(f"run {run_dir.name}")
-    result = train_stage(
-        context.table("examples"),
-        context.table("splits"),
-        train_cfg,
-        crops_dir=context.layout.crops,
-        run_dir=run_dir,
-        log=log,
-    )
-    return Made({"run": file_digest(result.checkpoint)}, {"run": run_dir.name})
+    splits = context.table("splits")
+    whole = run_fingerprint(cfg, inputs)
+    turns = [(splits, whole)]
+    if folds := folds_of(splits):  # the first turn is the split itself: the same run as without folds
+        turns += [(rotate(splits, fold), fingerprint([whole, fold])) for fold in folds[1:]]
+    found = []
+    for number, (turn, made) in enumerate(turns):
+        run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, made, inputs)
+        log.note(f"run {run_dir.name}" + (f" (fold {number} of {len(turns)} held out)" if folds else ""))
+        result = train_stage(
+            context.table("examples"), turn, train_cfg, crops_dir=context.layout.crops, run_dir=run_dir, log=log
+        )
+        found.append((run_dir.name, file_digest(result.checkpoint)))
+    names = [name for name, _ in found]
+    return Made({"run": fingerprint([digest for _, digest in found])}, {"run": names[0], "runs": names})
 
 
 def run_fingerprint(cfg: Section, inputs: Mapping[str, str]) -> str:
@@ -289,23 +294,55 @@ def predict(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
     from trapline.stages.predict import predict as predict_stage
 
     predict_cfg = cast(config.PredictConfig, cfg)
-    run_dir = context.layout.run(_chosen_run(context, predict_cfg))
-    checkpoint = run_dir / "checkpoints" / "best.pt"
-    if not (run_dir / "done.json").exists():
-        known = sorted(path.parent.name for path in context.layout.runs.glob("*/done.json"))
-        raise TraplineError(f"run {run_dir.name} is not a finished run. Finished: {', '.join(known) or 'none'}.")
     crops = _usable_crops(context)
-    parts = Parts(run_dir / "predictions")
-    predictions = predict_stage(checkpoint, crops, predict_cfg, crops_dir=context.layout.crops, parts=parts, log=log)
-    tables.write(run_dir / "predictions.parquet", predictions, schemas.PREDICTIONS)
-    return Made({"predictions": fingerprint([file_digest(checkpoint), crops.rows()])}, {"run": run_dir.name})
+    tables_of_runs, digests = [], []
+    for name, wanted in _runs_to_predict(context, predict_cfg, crops):
+        run_dir = context.layout.run(name)
+        checkpoint = run_dir / "checkpoints" / "best.pt"
+        parts = Parts(run_dir / "predictions")
+        tables_of_runs.append(
+            predict_stage(checkpoint, wanted, predict_cfg, crops_dir=context.layout.crops, parts=parts, log=log)
+        )
+        digests.append((name, file_digest(checkpoint)))
+    first = digests[0][0]
+    tables.write(context.layout.run(first) / "predictions.parquet", pl.concat(tables_of_runs), schemas.PREDICTIONS)
+    return Made({"predictions": fingerprint([digests, crops.rows()])}, {"run": first})
 
 
-def _chosen_run(context: Context, cfg: config.PredictConfig) -> str:
+def _runs_to_predict(
+    context: Context, cfg: config.PredictConfig, crops: pl.DataFrame
+) -> list[tuple[str, pl.DataFrame]]:
+    """Each run and the crops it is to score: all, or with folds those of the places it has not seen."""
     record = context.records.read("train")
-    if cfg.run is None and record is None:
+    if cfg.run is not None:
+        _check_run(context, cfg.run)
+        return [(cfg.run, crops)]
+    if record is None:
         raise TraplineError("there is no finished training run yet. Make one with `trapline train`.")
-    return cfg.run or str(record.facts["run"] if record else "")
+    names = cast(list[str], record.facts["runs"])
+    if len(names) == 1:
+        return [(names[0], crops)]
+    folds = context.table("examples").select("crop_id", "group_id")
+    folds = folds.join(context.table("splits").select("group_id", "fold"), on="group_id", how="left")
+    unseen = [folds.filter(pl.col("fold") == fold) for fold in folds_of(context.table("splits"))]
+    return [
+        (name, crops.join(turn.select("crop_id"), on="crop_id", how="semi", maintain_order="left"))
+        for name, turn in zip(names, unseen, strict=True)
+    ]
+
+
+def _check_run(context: Context, name: str) -> None:
+    """Raise unless the run is finished and was trained on the present splits: else its scores would flatter it."""
+    finished = sorted(path.parent.name for path in context.layout.runs.glob("*/done.json"))
+    if name not in finished:
+        raise TraplineError(f"run {name} is not a finished run. Finished: {', '.join(finished) or 'none'}.")
+    record = context.records.read("split")
+    now = record.outputs.get("splits") if record else None
+    if made_from(context.layout.run(name)).get("splits") != now:
+        raise TraplineError(
+            f"run {name} was trained on other splits: cameras of the present test split may be among what it learnt "
+            "from. Make those splits again (see its params.json), or train anew."
+        )
 
 
 def evaluate(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
@@ -314,10 +351,13 @@ def evaluate(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log
 
     record = context.records.read("predict")
     run_dir = context.layout.run(str(record.facts["run"] if record else ""))
+    splits = context.table("splits")
+    if record is not None and record.config.get("run") is None and folds_of(splits):
+        splits = held_out(splits)
     metrics = evaluate_stage(
         tables.read(run_dir / "predictions.parquet"),
         context.table("examples"),
-        context.table("splits"),
+        splits,
         cast(config.EvaluateConfig, cfg),
         run_dir=run_dir,
         crops_dir=context.layout.crops,

@@ -1,6 +1,7 @@
 """Run folders: runs/<number>-<model>, each made from one fingerprint of configuration and inputs."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -10,14 +11,18 @@ from trapline.io import atomic
 MADE_FROM = "made_from.json"
 
 
-def find_or_begin_run(runs: Path, model: str, fingerprint: str) -> Path:
-    """The folder of the run made from `fingerprint`, finished or not; a new one with the next number if none is."""
+def find_or_begin_run(runs: Path, model: str, fingerprint: str, inputs: Mapping[str, str]) -> Path:
+    """The folder of the run made from `fingerprint`, finished or not; a new one with the next number if none is.
+
+    Args:
+        inputs: Fingerprints of the tables it is trained on, kept beside it.
+    """
     found = find_run(runs, fingerprint)
     if found is not None:
         return found
     numbers = [int(match[1]) for path in runs.glob("*") if (match := re.match(r"(\d+)-", path.name))]
     folder = runs / f"{max(numbers, default=0) + 1:03d}-{re.sub(r'[^A-Za-z0-9._-]', '_', model)}"
-    content = msgspec.json.encode({"fingerprint": fingerprint})
+    content = msgspec.json.encode({"fingerprint": fingerprint, "inputs": dict(inputs)})
     atomic.replace(folder / MADE_FROM, lambda stream: stream.write(content))
     return folder
 
@@ -31,3 +36,11 @@ def find_run(runs: Path, fingerprint: str) -> Path | None:
         except (OSError, msgspec.DecodeError, AttributeError):
             continue
     return None
+
+
+def made_from(run: Path) -> dict[str, str]:
+    """Fingerprints of the tables a run was trained on; empty where they are not known."""
+    try:
+        return msgspec.json.decode((run / MADE_FROM).read_bytes()).get("inputs", {})
+    except (OSError, msgspec.DecodeError, AttributeError):
+        return {}

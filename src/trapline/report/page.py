@@ -48,6 +48,7 @@ class Material:
         versions: Of the packages that evaluated.
         crops_dir: Where the crops lie.
         gallery: Examples shown right and wrong, each.
+        turns: Classifiers of a cross-validation, each scoring the places it had not seen; 0 for a single one.
         seed: Fixes which are shown.
     """
 
@@ -66,6 +67,7 @@ class Material:
     versions: Mapping[str, str]
     crops_dir: Path
     gallery: int
+    turns: int
     seed: int
 
 
@@ -121,7 +123,10 @@ def render(material: Material) -> str:
         split=split,
         split_words=wording.SPLIT_WORDS,
         headline=wording.headline(found, split),
-        notes=wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
+        notes=[
+            *wording.cross_validated(material.turns),
+            *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
+        ],
         standings=_standings(material, found, split),
         overall=_overall(found, split),
         label_rows=_label_rows(found, split, labels, confusion),

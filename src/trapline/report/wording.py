@@ -116,6 +116,16 @@ def headline(figures: Figures, split: str | None) -> str:
     )
 
 
+def cross_validated(turns: int) -> list[str]:
+    """How the figures of a cross-validation came about; nothing for a single classifier."""
+    if not turns:
+        return []
+    return [
+        f"Cross-validated: {turns} classifiers were trained alike, and every location was scored by the one that had "
+        "not seen it. The learning curves are the first one's."
+    ]
+
+
 def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], left_out: int) -> list[str]:
     """What limits the headline: missing labels, few locations, the gap to seen locations, crops left out."""
     notes: list[str] = []

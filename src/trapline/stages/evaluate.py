@@ -13,6 +13,7 @@ import polars as pl
 from trapline.core import schemas
 from trapline.core.config import EvaluateConfig
 from trapline.core.errors import TraplineError
+from trapline.core.folds import folds_of
 from trapline.core.log import Log
 from trapline.core.metrics import label_balanced_weights
 from trapline.core.scorecard import Figure, Scored, headline, scorecard, top_ks
@@ -46,7 +47,7 @@ def evaluate(
     Args:
         predictions: PREDICTIONS rows; scores in the order of the run's labels.
         examples: EXAMPLES rows. Those that cannot be scored are left out, counted by reason.
-        splits: SPLITS rows.
+        splits: SPLITS rows; of a cross-validation all test (core.folds.held_out).
         run_dir: A run's folder; its name is the checkpoint_id. Its params.json names the labels.
         crops_dir: Where the crops of the report's pictures lie, as `crops_dir / crop_id`.
 
@@ -92,6 +93,7 @@ def evaluate(
         versions={name: version(name) for name in ("trapline", "polars", "numpy")},
         crops_dir=crops_dir,
         gallery=cfg.gallery,
+        turns=len(folds_of(splits)) if (splits["split"] == "test").all() else 0,
         seed=cfg.seed,
     )
     atomic.replace_text(run_dir / "report.html", render(material))

@@ -50,7 +50,7 @@ def fetch(images: pl.DataFrame, folders: Mapping[str, Path], *, root: Path, log:
         if all(size is None for size, _ in found):
             raise InputError(_nothing_found(str(dataset), root / folder, group["file_name"][0], group.height))
     files = pl.concat(rows) if rows else schemas.FILES.empty()
-    failed = files["failure"].is_not_null().sum()
+    failed = files["failure"].count()
     log.account("images", images.height, "files", files.height - failed, {MISSING: failed})
     if failed:
         first = files.filter(pl.col("failure").is_not_null())["path"][0]
