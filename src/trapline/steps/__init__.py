@@ -1,0 +1,20 @@
+"""One step per stage: read its tables, call it, write what it returns. The only glue between stages and disk."""
+
+from trapline.steps import data, learning
+from trapline.steps.data import label_rules_of
+from trapline.steps.learning import run_fingerprint
+from trapline.steps.step import Context, Made, Step
+
+__all__ = ["STEPS", "Context", "Made", "Step", "label_rules_of", "run_fingerprint"]
+
+STEPS = {
+    "ingest": Step((), data.ingest, data.annotation_digests),
+    "fetch": Step(("images",), data.fetch, data.files_stamp),
+    "crop": Step(("images", "files", "boxes"), data.crop),
+    "dataset": Step(("images", "crops", "boxes", "labels", "locations"), data.dataset, data.dataset_digests),
+    "split": Step(("examples", "crops"), data.split, data.former_split_digest),
+    "embed": Step(("examples", "crops"), learning.embed),
+    "train": Step(("examples", "splits", "crops"), learning.train),
+    "predict": Step(("run", "examples", "crops"), learning.predict),
+    "evaluate": Step(("predictions", "examples", "splits"), learning.evaluate),
+}

@@ -1,0 +1,170 @@
+"""The steps from annotation files to splits. None of them loads torch."""
+
+import os
+from collections.abc import Mapping
+from typing import cast
+
+import polars as pl
+
+from trapline.core import config, label_rules, schemas
+from trapline.core.config import Section
+from trapline.core.label_rules import LabelRules
+from trapline.core.log import Log
+from trapline.formats import corrections, label_map, label_spec, locations_csv, ms_classification
+from trapline.io import tables
+from trapline.io.layout import Layout
+from trapline.io.ledger import Parts, file_digest, fingerprint
+from trapline.stages import crop as crop_stage
+from trapline.stages import dataset as dataset_stage
+from trapline.stages import fetch as fetch_stage
+from trapline.stages import ingest as ingest_stage
+from trapline.stages import leaks as leaks_stage
+from trapline.stages import split as split_stage
+from trapline.steps.step import Context, Made, write
+
+
+def _annotation_files(context: Context) -> list[ingest_stage.AnnotationFile]:
+    return [
+        ingest_stage.AnnotationFile(name, context.layout.resolve(path))
+        for name, source in context.config.datasets.items()
+        for path in source.annotations
+    ]
+
+
+def annotation_digests(context: Context, cfg: Section) -> dict[str, str]:
+    files = _annotation_files(context)
+    digests = {f"{file.dataset}: {context.layout.shorten(file.path)}": file_digest(file.path) for file in files}
+    places = file_digest(context.layout.locations)
+    return digests | ({"locations.csv": places} if context.layout.locations.exists() else {})
+
+
+def ingest(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Annotation files -> images, locations, boxes, labels."""
+    found = ingest_stage.ingest(_annotation_files(context), cast(config.IngestConfig, cfg), log=log)
+    frames = {name: getattr(found, name) for name in ("images", "locations", "boxes", "labels")}
+    frames["locations"] = _with_coordinates(found.locations, locations_csv.read(context.layout.locations), log)
+    return Made(write(context, frames))
+
+
+def _with_coordinates(locations: pl.DataFrame, given: pl.DataFrame, log: Log) -> pl.DataFrame:
+    """Locations with the coordinates of locations.csv."""
+    keys = ["dataset", "location_id"]
+    stray = given.join(locations, on=keys, how="anti")
+    if stray.height:
+        log.warn(f"{stray.height} of {given.height} places of locations.csv are not known (first: {stray.row(0)[:2]}).")
+    return locations.update(given, on=keys, how="left")
+
+
+def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Images -> files."""
+    images = context.table("images")
+    folders = context.folders()
+    named_only = images.filter(~pl.col("dataset").is_in(list(folders)))
+    files = fetch_stage.fetch(
+        images.join(named_only, on="image_id", how="anti"), folders, root=context.layout.root, log=log
+    )
+    if named_only.height:
+        log.note(f"{named_only.height} crops are known by name only: enough to split, not to train.")
+        bare = named_only.select("image_id", failure=pl.lit(schemas.NO_PICTURE))
+        files = pl.concat([files, bare], how="diagonal")
+    return Made(write(context, {"files": files}))
+
+
+def files_stamp(context: Context, cfg: Section) -> dict[str, str]:
+    if not context.layout.table("images").exists():
+        return {}
+    folders = context.folders()
+    images = context.table("images").filter(pl.col("dataset").is_in(list(folders)))
+    found = fetch_stage.stamp(images, folders, root=context.layout.root)
+    return {"image files": fingerprint(found)}
+
+
+def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Files and boxes -> crops."""
+    crop_cfg = cast(config.CropConfig, cfg)
+    crops = crop_stage.crop(
+        context.table("images"),
+        context.table("files"),
+        context.table("boxes"),
+        crop_cfg,
+        crops_dir=context.layout.crops,
+        root=context.layout.root,
+        parts=Parts(context.layout.parts("crop")),
+        workers=crop_cfg.num_workers or os.cpu_count() or 1,
+        log=log,
+    )
+    digest = fingerprint(crops.sort("crop_id").select("crop_id", "checksum", "failure").rows())
+    outputs = write(context, {"crops": crops}) | {"crops": digest}
+    failed = crop_stage.failed_images(crops)
+    named = failed.join(context.table("images").select("image_id", "file_name"), on="image_id", how="left")
+    path = context.layout.root / "failures.csv"
+    tables.save_csv(path, named.select("image_id", "file_name", "failure"))
+    if failed.height:
+        log.warn(f"{failed.height} images failed; each is in {path.name} with its reason.")
+    return Made(outputs, {"failed_images": failed.height})
+
+
+def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Images, crops, labels, corrections -> examples, classification_ds.csv, label_index.json."""
+    crops, labels = context.table("crops"), context.table("labels")
+    decided = corrections.read(context.layout.corrections)
+    dataset_cfg = cast(config.DatasetConfig, cfg)
+    examples = dataset_stage.dataset(
+        context.table("images"),
+        crops,
+        labels,
+        decided,
+        dataset_cfg,
+        rules=label_rules_of(context.layout, dataset_cfg),
+        locations=context.table("locations"),
+        log=log,
+    )
+    outputs = write(context, {"examples": examples})
+    boxed = labels.drop_nulls("box_id").group_by("box_id").agg(pl.col("source_label").first())
+    confidence = (
+        crops.select("crop_id", "box_id")
+        .join(boxed, on="box_id")
+        .join(context.table("boxes").select("box_id", "conf"), on="box_id")
+    )
+    folder = context.layout.dataset
+    ms_classification.write_dataset_csv(folder / "classification_ds.csv", examples, confidence.drop("box_id"))
+    counts = dataset_stage.label_counts(examples)
+    ms_classification.write_label_index(folder / "label_index.json", counts["label"].to_list())
+    log.note("; ".join(f"{label} {n}" for label, n in counts.select("label", "crops").iter_rows()))
+    return Made(outputs)
+
+
+def label_rules_of(layout: Layout, cfg: config.DatasetConfig) -> LabelRules:
+    """What becomes of source labels: the specification, or the label map file with trapline.yaml's own map over it."""
+    if cfg.label_spec is not None:
+        return label_spec.read(layout.resolve(cfg.label_spec), layout.resolve(cfg.taxonomy) if cfg.taxonomy else None)
+    names = label_map.read(layout.resolve(cfg.label_map_file)) if cfg.label_map_file is not None else {}
+    return label_rules.from_map({**names, **cfg.label_map})
+
+
+def dataset_digests(context: Context, cfg: Section) -> dict[str, str]:
+    dataset_cfg = cast(config.DatasetConfig, cfg)
+    named = (dataset_cfg.label_map_file, dataset_cfg.label_spec, dataset_cfg.taxonomy)
+    files = {path: file_digest(context.layout.resolve(path)) for path in named if path is not None}
+    return {"corrections.csv": file_digest(context.layout.corrections), **files}
+
+
+def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Examples -> splits, splits.json."""
+    split_cfg = cast(config.SplitConfig, cfg)
+    examples = context.table("examples")
+    twins = leaks_stage.twins(examples, context.table("crops"), log=log)
+    former = None
+    if split_cfg.match_test is not None:
+        former = ms_classification.read_splits(context.layout.resolve(split_cfg.match_test), "test")
+    splits = split_stage.split(examples, split_cfg, former_test=former, twins=twins, log=log)
+    leaks = leaks_stage.leaks(twins, splits, log=log)
+    outputs = write(context, {"splits": splits, "leaks": leaks})
+    tables.save_csv(context.layout.root / "leaks.csv", leaks)
+    ms_classification.write_splits(context.layout.dataset / "splits.json", examples, splits)
+    return Made(outputs)
+
+
+def former_split_digest(context: Context, cfg: Section) -> dict[str, str]:
+    path = cast(config.SplitConfig, cfg).match_test
+    return {path: file_digest(context.layout.resolve(path))} if path is not None else {}

@@ -1,0 +1,156 @@
+"""The steps that compute with a model, and the evaluation of what it says.
+
+Torch is imported inside them, so that `status` and the light stages never wait for it.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import polars as pl
+
+from trapline.core import config, schemas
+from trapline.core.config import Section
+from trapline.core.errors import InputError, TraplineError
+from trapline.core.folds import folds_of, held_out, rotate
+from trapline.core.log import Log
+from trapline.io import tables
+from trapline.io.ledger import Parts, file_digest, fingerprint
+from trapline.io.runs import find_or_begin_run, made_from
+from trapline.steps.step import Context, Made, write
+
+
+def _require_pictures(context: Context) -> None:
+    """Raise where examples are known by name only (a project from a classification_ds.csv without its crops)."""
+    crops = context.table("crops").filter(pl.col("path").is_null() & pl.col("failure").is_null())
+    bare = context.table("examples").join(crops, on="crop_id", how="semi")
+    if bare.height:
+        raise InputError(
+            f"{bare.height} examples have no picture (first: {bare['crop_id'][0]}): this project knows its crops by "
+            "name only, which is enough to split. Name the folder of the crops as `images:` of the dataset in "
+            f"trapline.yaml, or make the project again: trapline init DIR --dataset-csv FILE --images CROPS_DIR."
+        )
+
+
+def _usable_crops(context: Context) -> pl.DataFrame:
+    """crop_id and checksum of every crop that an example uses."""
+    _require_pictures(context)
+    crops = context.table("crops").select("crop_id", fingerprint="checksum")
+    return context.table("examples").select("crop_id").join(crops, on="crop_id", how="left", maintain_order="left")
+
+
+def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Crops -> embeddings."""
+    from trapline.stages.embed import embed as embed_stage
+
+    used = _usable_crops(context)
+    crops = context.table("crops").join(used.select("crop_id"), on="crop_id", how="semi")
+    parts = Parts(context.layout.parts("embed"))
+    embeddings = embed_stage(crops, cast(config.EmbedConfig, cfg), crops_dir=context.layout.crops, parts=parts, log=log)
+    tables.write(context.layout.table("embeddings"), embeddings, schemas.EMBEDDINGS)
+    return Made({"embeddings": fingerprint([used.rows(), cfg.model_dump(mode="json")])})
+
+
+def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Examples and splits -> a run with checkpoints. Continues an interrupted run made from the same inputs."""
+    _require_pictures(context)
+    from trapline.stages.train import train as train_stage
+
+    train_cfg = cast(config.TrainConfig, cfg)
+    splits = context.table("splits")
+    whole = run_fingerprint(cfg, inputs)
+    turns = [(splits, whole)]
+    if folds := folds_of(splits):  # the first turn is the split itself: the same run as without folds
+        turns += [(rotate(splits, fold), fingerprint([whole, fold])) for fold in folds[1:]]
+    found = []
+    for number, (turn, made) in enumerate(turns):
+        run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, made, inputs)
+        log.note(f"run {run_dir.name}" + (f" (fold {number} of {len(turns)} held out)" if folds else ""))
+        result = train_stage(
+            context.table("examples"), turn, train_cfg, crops_dir=context.layout.crops, run_dir=run_dir, log=log
+        )
+        found.append((run_dir.name, file_digest(result.checkpoint)))
+    names = [name for name, _ in found]
+    return Made({"run": fingerprint([digest for _, digest in found])}, {"run": names[0], "runs": names})
+
+
+def run_fingerprint(cfg: Section, inputs: Mapping[str, str]) -> str:
+    """What a training run is made from; a run with the same fingerprint is continued, not begun again."""
+    return fingerprint([cfg.model_dump(mode="json", exclude=set(cfg.inert)), dict(inputs)])
+
+
+def predict(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """A run's best checkpoint and crops -> predictions."""
+    from trapline.stages.predict import predict as predict_stage
+
+    predict_cfg = cast(config.PredictConfig, cfg)
+    crops = _usable_crops(context)
+    tables_of_runs, digests = [], []
+    for name, wanted in _runs_to_predict(context, predict_cfg, crops):
+        run_dir = context.layout.run(name)
+        checkpoint = run_dir / "checkpoints" / "best.pt"
+        parts = Parts(run_dir / "predictions")
+        tables_of_runs.append(
+            predict_stage(checkpoint, wanted, predict_cfg, crops_dir=context.layout.crops, parts=parts, log=log)
+        )
+        digests.append((name, file_digest(checkpoint)))
+    first = digests[0][0]
+    tables.write(context.layout.run(first) / "predictions.parquet", pl.concat(tables_of_runs), schemas.PREDICTIONS)
+    return Made({"predictions": fingerprint([digests, crops.rows()])}, {"run": first})
+
+
+def _runs_to_predict(
+    context: Context, cfg: config.PredictConfig, crops: pl.DataFrame
+) -> list[tuple[str, pl.DataFrame]]:
+    """Each run and the crops it is to score: all, or with folds those of the places it has not seen."""
+    record = context.records.read("train")
+    if cfg.run is not None:
+        _check_run(context, cfg.run)
+        return [(cfg.run, crops)]
+    if record is None:
+        raise TraplineError("there is no finished training run yet. Make one with `trapline train`.")
+    names = cast(list[str], record.facts["runs"])
+    if len(names) == 1:
+        return [(names[0], crops)]
+    folds = context.table("examples").select("crop_id", "group_id")
+    folds = folds.join(context.table("splits").select("group_id", "fold"), on="group_id", how="left")
+    unseen = [folds.filter(pl.col("fold") == fold) for fold in folds_of(context.table("splits"))]
+    return [
+        (name, crops.join(turn.select("crop_id"), on="crop_id", how="semi", maintain_order="left"))
+        for name, turn in zip(names, unseen, strict=True)
+    ]
+
+
+def _check_run(context: Context, name: str) -> None:
+    """Raise unless the run is finished and was trained on the present splits: else its scores would flatter it."""
+    finished = sorted(path.parent.name for path in context.layout.runs.glob("*/done.json"))
+    if name not in finished:
+        raise TraplineError(f"run {name} is not a finished run. Finished: {', '.join(finished) or 'none'}.")
+    record = context.records.read("split")
+    now = record.outputs.get("splits") if record else None
+    if made_from(context.layout.run(name)).get("splits") != now:
+        raise TraplineError(
+            f"run {name} was trained on other splits: cameras of the present test split may be among what it learnt "
+            "from. Make those splits again (see its params.json), or train anew."
+        )
+
+
+def evaluate(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
+    """Predictions -> metrics, the field's files, report.html."""
+    from trapline.stages.evaluate import evaluate as evaluate_stage
+
+    record = context.records.read("predict")
+    run_dir = context.layout.run(str(record.facts["run"] if record else ""))
+    splits = context.table("splits")
+    if record is not None and record.config.get("run") is None and folds_of(splits):
+        splits = held_out(splits)
+    metrics = evaluate_stage(
+        tables.read(run_dir / "predictions.parquet"),
+        context.table("examples"),
+        splits,
+        cast(config.EvaluateConfig, cfg),
+        run_dir=run_dir,
+        crops_dir=context.layout.crops,
+        log=log,
+    )
+    outputs = write(context, {"metrics": metrics})
+    return Made(outputs, {"run": run_dir.name, "report": context.layout.shorten(run_dir / "report.html")})
