@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -158,5 +159,6 @@ def take(source: Path, target: Path) -> str:
 
 
 def _words(error: Exception) -> str:
-    """An exception's message without its type, paths or line breaks."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+    """An exception's message without its type, line breaks or byte counts: one reason for all images that share it."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r" \(\d+ bytes not processed\)", "", line)[:120]
