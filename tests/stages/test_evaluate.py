@@ -186,6 +186,17 @@ def test_the_page_says_it_in_plain_words(full):
     assert "Nothing: every example was scored." in full.page.text
 
 
+def test_the_split_is_a_table_and_its_extremes_are_bold(tmp_path):
+    run = Run(tmp_path, ["ant", "bee", "cat"], FULL, absent=("test", "ant")).evaluate()
+    assert "How the crops were split" in run.page.text
+    shares = run.examples.join(run.splits, on="group_id").with_columns(label=pl.col("labels").list.first())
+    for label in run.labels:
+        own = shares.filter(label=label)
+        cells = [f"{own.filter(split=name).height / own.height:.0%}" for name in FULL]
+        assert f"{label} {own.height} {' '.join(cells)}" in run.page.text
+    assert "<b>ant</b>" in run.html
+
+
 def test_few_test_locations_give_no_interval_and_the_page_says_why(tmp_path):
     run = Run(tmp_path, ["a", "b"], {"train": 3, "test": 4}).evaluate()
     assert run.figure("test", "macro_recall")["low"] is None

@@ -11,10 +11,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from trapline.core import schemas
 from trapline.report import figures, gallery, wording
 from trapline.report.wording import Cell, Figures
 
 SHOWN_LOCATIONS = 50
+MARKED_OFF = 0.1  # a label's share of a split this far from the average is worth a look
 SPLIT_ORDER = ("test", "seen", "val", "train")
 
 
@@ -48,6 +50,7 @@ class Material:
         versions: Of the packages that evaluated.
         crops_dir: Where the crops lie.
         gallery: Examples shown right and wrong, each.
+        shares: Per label its crops and their share in train, val and test (split_figure.shares).
         turns: Classifiers of a cross-validation, each scoring the places it had not seen; 0 for a single one.
         seed: Fixes which are shown.
     """
@@ -67,6 +70,7 @@ class Material:
     versions: Mapping[str, str]
     crops_dir: Path
     gallery: int
+    shares: pl.DataFrame
     turns: int
     seed: int
 
@@ -127,6 +131,7 @@ def render(material: Material) -> str:
             *wording.cross_validated(material.turns),
             *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
         ],
+        share_rows=[] if material.turns else _share_rows(material.shares),
         standings=_standings(material, found, split),
         overall=_overall(found, split),
         label_rows=_label_rows(found, split, labels, confusion),
@@ -275,3 +280,16 @@ def _provenance(material: Material) -> list[tuple[str, str]]:
 
 def _pixels(size: object) -> str:
     return f"{size} × {size} px" if isinstance(size, int) else ""
+
+
+def _share_rows(shares: pl.DataFrame) -> list[dict[str, object]]:
+    """Rows of the split table: each label's share per split; the labels furthest from all crops' shares are marked."""
+    names = list(schemas.SPLIT_NAMES)
+    whole = {name: (shares[name] * shares["crops"]).sum() / max(shares["crops"].sum(), 1) for name in names}
+    off = shares.select("label", off=pl.max_horizontal((pl.col(name) - whole[name]).abs() for name in names))
+    marked = off.filter(pl.col("off") >= MARKED_OFF).sort("off", "label", descending=[True, False])["label"].head(3)
+    return [
+        {"label": row["label"], "crops": row["crops"], "marked": row["label"] in set(marked)}
+        | {name: wording.percent(row[name]) for name in names}
+        for row in shares.iter_rows(named=True)
+    ]

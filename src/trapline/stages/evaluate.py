@@ -21,6 +21,7 @@ from trapline.formats import outputs
 from trapline.io import atomic
 from trapline.io.ledger import fingerprint
 from trapline.report.page import LeftOut, Material, render
+from trapline.report.split_figure import shares
 from trapline.report.wording import count
 
 SEEN = "seen"
@@ -93,6 +94,7 @@ def evaluate(
         versions={name: version(name) for name in ("trapline", "polars", "numpy")},
         crops_dir=crops_dir,
         gallery=cfg.gallery,
+        shares=shares(examples, splits),
         turns=len(folds_of(splits)) if (splits["split"] == "test").all() else 0,
         seed=cfg.seed,
     )
