@@ -285,11 +285,13 @@ def _pixels(size: object) -> str:
 def _share_rows(shares: pl.DataFrame) -> list[dict[str, object]]:
     """Rows of the split table: each label's share per split; the labels furthest from all crops' shares are marked."""
     names = list(schemas.SPLIT_NAMES)
-    whole = {name: (shares[name] * shares["crops"]).sum() / max(shares["crops"].sum(), 1) for name in names}
+    crops = shares["crops"].to_numpy()
+    whole = {name: float(shares[name].to_numpy() @ crops) / max(int(crops.sum()), 1) for name in names}
     off = shares.select("label", off=pl.max_horizontal((pl.col(name) - whole[name]).abs() for name in names))
-    marked = off.filter(pl.col("off") >= MARKED_OFF).sort("off", "label", descending=[True, False])["label"].head(3)
-    return [
-        {"label": row["label"], "crops": row["crops"], "marked": row["label"] in set(marked)}
-        | {name: wording.percent(row[name]) for name in names}
-        for row in shares.iter_rows(named=True)
-    ]
+    far = off.filter(pl.col("off") >= MARKED_OFF).sort("off", "label", descending=[True, False])
+    marked = set(far["label"].head(3))
+    rows: list[dict[str, object]] = []
+    for row in shares.iter_rows(named=True):
+        percents = {name: wording.percent(row[name]) for name in names}
+        rows.append({"label": row["label"], "crops": row["crops"], "marked": row["label"] in marked, **percents})
+    return rows
