@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class StageStatus:
         reasons: Why it is not up to date.
         made_with: Options of its own call that differ from trapline.yaml.
         record: How its present outputs were made, or None.
+        settings: What it would be made with now.
+        inputs: Fingerprints of what it would be made from now; "not made" for what does not exist yet.
     """
 
     stage: str
@@ -38,6 +40,8 @@ class StageStatus:
     reasons: tuple[str, ...]
     made_with: Mapping[str, object]
     record: Record | None
+    settings: Section
+    inputs: Mapping[str, str]
 
 
 class Project:
@@ -108,7 +112,7 @@ class Project:
                 status = self._status(stage, None)
                 if stage == "train" and not retrain:
                     self._refuse_stale_run(status)
-                self._bring_up_to_date(status, self._sticky(stage, status.record))
+                self._bring_up_to_date(status)
         self._check_failures("crop" in chosen, max_failures)
 
     def make(self, stage: str, options: Options | None = None, *, max_failures: int | None = None) -> None:
@@ -135,8 +139,8 @@ class Project:
                     if status.record is None:
                         raise InputError(f"{stage} needs a trained classifier. Make one first: trapline train")
                     self._refuse_stale_run(status)
-                self._bring_up_to_date(status, self._sticky(earlier, status.record))
-            self._bring_up_to_date(self._status(stage, options or {}), options or {})
+                self._bring_up_to_date(status)
+            self._bring_up_to_date(self._status(stage, options or {}))
         self._check_failures(STAGES.index(stage) >= STAGES.index("crop"), max_failures)
 
     def save(self, stage: str, options: Options) -> None:
@@ -155,7 +159,7 @@ class Project:
             if stage in OPTIONAL and status.record is None:
                 continue
             if waiting and status.state != "not made":
-                status = StageStatus(stage, "waiting", (f"for {waiting}",), status.made_with, status.record)
+                status = replace(status, state="waiting", reasons=(f"for {waiting}",))
             if status.state != "up to date" and not waiting and stage not in OPTIONAL:
                 waiting = stage
             found.append(status)
@@ -198,22 +202,23 @@ class Project:
         overrides = dict(given) if given is not None else self._sticky(stage, record)
         base = getattr(self.config, stage).model_dump(mode="json")
         section = self._section(stage, overrides)
+        inputs = self._inputs(stage, section)
         cfg = section.model_dump(mode="json")
         made_with = {name: cfg[name] for name in overrides if cfg[name] != base[name]}
         if record is None:
-            return StageStatus(stage, "not made", (), made_with, None)
+            return StageStatus(stage, "not made", (), made_with, None, section, inputs)
         reasons = [
             f"{name} {record.config.get(name)!r} -> {value!r}"
             for name, value in cfg.items()
-            if record.config.get(name) != value and name not in type(getattr(self.config, stage)).inert
+            if record.config.get(name) != value and name not in section.inert
         ]
-        inputs = self._inputs(stage, section)
         names = sorted(inputs.keys() | record.inputs.keys())
         reasons += [f"{name} changed" for name in names if inputs.get(name) != record.inputs.get(name)]
         if record.version != VERSIONS[stage]:
             reasons.append("this version of trapline makes it differently")
         reasons += [f"{name} is gone" for name in record.outputs if not self._exists(name, record)]
-        return StageStatus(stage, "stale" if reasons else "up to date", tuple(reasons), made_with, record)
+        state = "stale" if reasons else "up to date"
+        return StageStatus(stage, state, tuple(reasons), made_with, record, section, inputs)
 
     def _exists(self, output: str, record: Record) -> bool:
         if output in ("run", "predictions"):
@@ -223,26 +228,25 @@ class Project:
 
     # -- making a stage -------------------------------------------------------------------------------------------
 
-    def _bring_up_to_date(self, status: StageStatus, options: Options) -> None:
+    def _bring_up_to_date(self, status: StageStatus) -> None:
+        """Make a stage from the settings and inputs that `status` found, unless it is up to date."""
         stage = status.stage
         if status.state == "up to date":
             self.log.stage(stage, "up to date" + _made_with(status.made_with))
             return
-        cfg = self._section(stage, options)
-        inputs = self._inputs(stage, cfg)
         self.log.stage(stage, ("again: " + ", ".join(status.reasons[:3])) if status.reasons else "")
         if stage != "train":  # an old run stays valid until the new one is finished
             self._records.forget(stage)
         begin = time.monotonic()
         self.log.accounts.clear()
         self.log.warnings.clear()
-        made = STEPS[stage].run(self._context(), cfg, inputs, self.log)
+        made = STEPS[stage].run(self._context(), status.settings, status.inputs, self.log)
         self._records.write(
             Record(
                 stage=stage,
                 version=VERSIONS[stage],
-                inputs=inputs,
-                config=cfg.model_dump(mode="json"),
+                inputs=dict(status.inputs),
+                config=status.settings.model_dump(mode="json"),
                 overrides=dict(status.made_with),
                 base=getattr(self.config, stage).model_dump(mode="json"),
                 outputs=made.outputs,
@@ -255,13 +259,11 @@ class Project:
 
     def _refuse_stale_run(self, status: StageStatus) -> None:
         """Raise where a finished training no longer matches its inputs, unless the new one was begun already."""
-        if status.state == "up to date" or status.record is None:
-            return
-        cfg = self._section("train", self._sticky("train", status.record))
-        if find_run(self.layout.runs, run_fingerprint(cfg, self._inputs("train", cfg))) is not None:
-            return
         record = status.record
-        assert record is not None
+        if status.state == "up to date" or record is None:
+            return
+        if find_run(self.layout.runs, run_fingerprint(status.settings, status.inputs)) is not None:
+            return
         minutes = max(record.seconds / 60, 0.1)
         raise RunIsStale(
             f"run {record.facts.get('run')} no longer matches what it was trained on: {', '.join(status.reasons)}. "
