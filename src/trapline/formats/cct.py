@@ -5,13 +5,15 @@ here: what leaves is two frames with trapline's column names.
 """
 
 import codecs
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import msgspec
 import polars as pl
 
 from trapline.core.errors import InputError
+from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
+
+UNKNOWN_CATEGORY = "with an unknown category id"
 
 LARGEST_PX = 2**31 - 1
 
@@ -58,50 +60,7 @@ class _File(msgspec.Struct):
     info: _Info | None = None
 
 
-IMAGE_COLUMNS = {
-    "source_id": pl.String,
-    "file_name": pl.String,
-    "uri": pl.String,
-    "captured": pl.String,
-    "location": pl.String,
-    "camera": pl.String,
-    "width_px": pl.Int64,
-    "height_px": pl.Int64,
-    "sequence": pl.String,
-}
-OBJECT_COLUMNS = {
-    "source_id": pl.String,
-    "image": pl.String,
-    "source_label": pl.String,
-    "box_x": pl.Float64,
-    "box_y": pl.Float64,
-    "box_w": pl.Float64,
-    "box_h": pl.Float64,
-    "conf": pl.Float64,
-    "validated": pl.Boolean,
-    "validated_by": pl.String,
-    "sequence_level": pl.Boolean,
-}
-
-
-@dataclass(frozen=True)
-class CctExport:
-    """One CCT file.
-
-    Args:
-        images: One row per listed image (IMAGE_COLUMNS); `file_name` is the path that names the image's file,
-            `captured` the time stamp's text, `camera` null where the layout does not tell it.
-        objects: One row per annotation (OBJECT_COLUMNS); `source_label` null where its category id is not listed;
-            box values in pixels, null where there is no box.
-        created: When the file was exported, as ISO text, or "".
-    """
-
-    images: pl.DataFrame
-    objects: pl.DataFrame
-    created: str
-
-
-def read(path: Path) -> CctExport:
+def read(path: Path) -> Annotations:
     """Read a CCT file.
 
     Raises:
@@ -124,7 +83,7 @@ def read(path: Path) -> CctExport:
         raise InputError(f"{path} is not valid JSON: {error}. Export it again, or check that it is complete.") from None
     names = {str(category.id): category.name.strip() for category in content.categories}
     created = (content.info.date_created if content.info else None) or ""
-    return CctExport(_images(content.images), _objects(content.annotations, names), created)
+    return Annotations(_images(content.images), _objects(content.annotations, names), created)
 
 
 def _images(records: list[_Image]) -> pl.DataFrame:
@@ -132,7 +91,7 @@ def _images(records: list[_Image]) -> pl.DataFrame:
         return pl.Series(name, values, dtype=IMAGE_COLUMNS[name])
 
     paths = [(r.original_relative_path or r.file_name or "").replace("\\", "/") for r in records]
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         [
             column("source_id", [str(r.id) for r in records]),
             column("file_name", [_one_spelling(path) for path in paths]),
@@ -145,6 +104,7 @@ def _images(records: list[_Image]) -> pl.DataFrame:
             column("sequence", [_text(r.seq_id) for r in records]),
         ]
     )
+    return complete(frame, IMAGE_COLUMNS)
 
 
 def _one_spelling(path: str) -> str:
@@ -168,7 +128,7 @@ def _objects(records: list[_Annotation], names: dict[str, str]) -> pl.DataFrame:
     def column(name: str, values: list) -> pl.Series:
         return pl.Series(name, values, dtype=OBJECT_COLUMNS[name], strict=False)
 
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         [
             column("source_id", [_text(r.id) for r in records]),
             column("image", [str(r.image_id) for r in records]),
@@ -180,6 +140,9 @@ def _objects(records: list[_Annotation], names: dict[str, str]) -> pl.DataFrame:
             column("sequence_level", [bool(r.sequence_level_annotation) for r in records]),
         ]
     )
+    unknown = pl.when(pl.col("source_label").is_null()).then(pl.lit(UNKNOWN_CATEGORY))
+    frame = frame.with_columns(unit=pl.lit("px"), frame=pl.lit("auto"), source=pl.lit("human"), problem=unknown)
+    return complete(frame, OBJECT_COLUMNS)
 
 
 def _box(values: list[Number | None] | None) -> list[float] | None:
