@@ -1,7 +1,7 @@
 """The commands: one function each, named and worded like the Python call it makes. Imported when a command runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -10,6 +10,8 @@ from trapline.core import config
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
+Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
+Flat = Parameter(name="*")
 ProjectFolder = Annotated[Path, Parameter(name=["--project", "-p"], help="The project's folder.")]
 MaxFailures = Annotated[
     int | None, Parameter(help="Images that may fail before the exit code is 3. Default: from trapline.yaml.")
@@ -126,6 +128,49 @@ def labels(
         log.note(f"trapline dataset --label-map-file {suggest.resolve()}")
 
 
+def convert(
+    *sources: Path,
+    to: Literal["cct", "md", "queried-images", "csv", "camtrap-dp"],
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    images: Path | None = None,
+    locations: Path | None = None,
+    utc_offset: str | None = None,
+    scientific_names: Path | None = None,
+    metadata: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    cfg: Annotated[config.IngestConfig | None, Flat] = None,
+) -> None:
+    """Convert annotations of one format into another; several files of the same images are merged.
+
+    Args:
+        sources: Files or folders of any format that trapline reads (docs/formats.md), or one project's folder. A
+            corrections.csv among them is applied.
+        to: The format to write.
+        out: The file to write; for camtrap-dp the folder.
+        images: Folder of the full-size images, whose headers tell the sizes that annotations do not state.
+        locations: locations.csv with coordinates (dataset,location,latitude,longitude).
+        utc_offset: Zone of time stamps that do not state theirs, such as -08:00.
+        scientific_names: CSV of label,scientific_name, for camtrap-dp.
+        metadata: JSON with fields of camtrap-dp's datapackage.json (title, contributors, project, licenses).
+        overwrite: Replace the output if it exists.
+    """
+    from trapline.apps.convert import convert as run_convert
+
+    run_convert(
+        sources,
+        to,
+        out,
+        images=images,
+        locations=locations,
+        utc_offset=utc_offset,
+        scientific_names=scientific_names,
+        metadata=metadata,
+        overwrite=overwrite,
+        cfg=cfg,
+        log=ConsoleLog(),
+    )
+
+
 def demo(directory: Path = Path("trapline-demo"), *, seed: int = 0) -> None:
     """Draw a camera-trap project (no download) and run the whole pipeline on it.
 
@@ -148,10 +193,6 @@ def _make(stage: str, cfg: config.Section | None, project: Path, save: bool, max
     opened.make(stage, options, max_failures=max_failures)
     if stage == "evaluate":
         show_report(opened)
-
-
-Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
-Flat = Parameter(name="*")
 
 
 def ingest(

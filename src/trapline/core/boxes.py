@@ -32,7 +32,9 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
     )  # fmt: skip
     empties = [label.casefold() for label in cfg.empty_labels]
     kept = frame.filter(pl.col("left_out").is_null()).with_columns(
-        boxless=pl.when(pl.col("source_label").str.to_lowercase().is_in(empties))
+        boxless=pl.when(
+            pl.col("source_label").str.to_lowercase().is_in(empties) & (pl.col("source") != schemas.READY_CROP)
+        )
         .then(pl.lit("meaning no animal"))
         .when(pl.col("box_x").is_null())
         .then(pl.lit("without a box"))

@@ -14,6 +14,12 @@ from trapline.core.log import Log
 AnimalRule = Literal["all", "best", "single"]
 PEOPLE = ("person", "human", "people", "homo sapiens")
 VEHICLES = ("vehicle", "car", "truck", "motorcycle", "bicycle")
+_KINDS = {**dict.fromkeys(PEOPLE, "person"), **dict.fromkeys(VEHICLES, "vehicle")}
+
+
+def kind_of(label: str) -> str:
+    """What a detector would call a thing of this label: person, vehicle or animal."""
+    return _KINDS.get(label.strip().casefold(), "animal")
 
 
 def pair(
@@ -42,80 +48,80 @@ def pair(
     Returns:
         (boxes, labels). A label that found its boxes now belongs to them and no longer to the whole image.
     """
-    detected = ~pl.col("source").is_in(["human", schemas.READY_CROP]) & pl.col("conf").is_not_null()
-    found = boxes.filter(detected)
+    found = boxes.filter(~pl.col("source").is_in(["human", schemas.READY_CROP]) & pl.col("conf").is_not_null())
     if not found.height:
         return boxes, labels
-    drawn = boxes.filter(pl.col("source") == "human").select("image_id").unique()
-    own = labels.drop_nulls("box_id").group_by("box_id").agg(machine=pl.col("source_label").first().str.to_lowercase())
-    empties = [label.casefold() for label in empty_labels]
     whole = labels.filter(pl.col("box_id").is_null()).with_columns(
         name=pl.col("source_label").str.strip_chars().str.to_lowercase()
     )
+    drawn = boxes.filter(pl.col("source") == "human").select("image_id").unique()
+    judged = _judge(_beside(found, labels, whole, drawn, empty_labels), threshold, rule)
+    stays = judged.filter(pl.col("left_out").is_null())
+    left_out = dict(judged.drop_nulls("left_out").group_by("left_out").len().sort("left_out").iter_rows())
+    log.account("detections", found.height, "boxes", stays.height, left_out)
+    paired = stays.filter("pairs").select("image_id", "box_id")
+    of_image = whole.unique(["image_id", "name"], keep="first", maintain_order=True).drop("box_id", "name")
+    given = paired.join(of_image, on="image_id", maintain_order="left")
+    gone = judged.drop_nulls("left_out").select("box_id")
+    kept = (
+        labels.filter(pl.col("box_id").is_not_null() | ~pl.col("image_id").is_in(paired["image_id"].implode()))
+        .join(paired.select("box_id"), on="box_id", how="anti")
+        .join(gone, on="box_id", how="anti")
+    )
+    return (
+        boxes.join(gone, on="box_id", how="anti", maintain_order="left"),
+        pl.concat([kept, given.select(labels.columns)]).sort("image_id", "box_id", "source_label"),
+    )
+
+
+def _beside(
+    found: pl.DataFrame, labels: pl.DataFrame, whole: pl.DataFrame, drawn: pl.DataFrame, empty_labels: tuple[str, ...]
+) -> pl.DataFrame:
+    """Detections with what else is known: `names` and `kind` of the image's labels, whether people drew boxes in it
+    (`drawn`) or call it `empty`, whether a machine `labelled` the box itself, and whether label and box fit."""
+    own = labels.drop_nulls("box_id").group_by("box_id").agg(machine=pl.col("source_label").first().str.to_lowercase())
     per_image = whole.group_by("image_id").agg(
         names=pl.col("name").unique(), kind=pl.col("name").first().replace_strict(_KINDS, default="animal")
     )
-    judged = (
+    empties = [label.casefold() for label in empty_labels]
+    seen = pl.col("machine").replace_strict(_KINDS, default="animal")
+    return (
         found.join(per_image, on="image_id", how="left", maintain_order="left")
         .join(own, on="box_id", how="left", maintain_order="left")
         .join(drawn.with_columns(drawn=True), on="image_id", how="left", maintain_order="left")
-        .with_columns(seen=pl.col("machine").replace_strict(_KINDS, default=None))
         .with_columns(
+            labelled=pl.col("machine").is_not_null(),
             empty=pl.col("names").list.eval(pl.element().is_in(empties)).list.any(),
-            fits=pl.coalesce("seen", pl.lit("animal")) == pl.col("kind"),
+            fits=seen.fill_null("animal") == pl.col("kind"),
+            n_names=pl.col("names").list.len().fill_null(0),
         )
     )
-    reasons = (
+
+
+def _judge(found: pl.DataFrame, threshold: float, rule: AnimalRule) -> pl.DataFrame:
+    """Detections with `pairs` (takes the image's label) and `left_out`: null, or the first reason that holds."""
+    barred = (
         ("below the detection threshold", pl.col("conf") < threshold),
         ("of images in which people drew boxes", pl.col("drawn")),
         ("of images that people call empty", pl.col("empty")),
     )
-    judged = judged.with_columns(
-        left_out=pl.coalesce(pl.when(test.fill_null(False)).then(pl.lit(why)) for why, test in reasons)
+    frame = found.with_columns(left_out=_first(barred)).with_columns(
+        could=pl.col("left_out").is_null() & (pl.col("n_names") == 1) & pl.col("fits").fill_null(False)
     )
-    kept = pl.col("left_out").is_null()
-    one_label = pl.col("names").list.len() == 1
-    candidate = kept & one_label.fill_null(False) & pl.col("fits")
-    judged = judged.with_columns(
-        n=candidate.sum().over("image_id"),
-        first=candidate.cum_sum().over("image_id", order_by="conf", descending=True) == 1,
-        candidate=candidate,
+    rank = pl.when("could").then("conf").rank("ordinal", descending=True).over("image_id")
+    chosen = {"all": pl.lit(True), "best": rank == 1, "single": pl.col("could").sum().over("image_id") == 1}[rule]
+    frame = frame.with_columns(pairs=(pl.col("could") & chosen).fill_null(False))
+    bare = ~pl.col("could") & ~pl.col("labelled")
+    unpaired = (
+        ("beside a more confident animal", pl.col("could") & ~pl.col("pairs") & (rule == "best")),
+        ("of images with several animals", pl.col("could") & ~pl.col("pairs")),
+        ("of images with several labels", bare & (pl.col("n_names") > 1)),
+        ("of images labelled with something else", bare & (pl.col("n_names") == 1)),
+        ("of images without a label", bare & (pl.col("n_names") == 0)),
     )
-    fits_rule = {"all": pl.lit(True), "best": pl.col("first"), "single": pl.col("n") == 1}[rule]
-    rest = (
-        ("beside a more confident one" if rule == "best" else "of images with several animals", pl.col("candidate") & ~fits_rule),
-        ("of images with several labels", ~pl.col("candidate") & ~one_label.fill_null(True) & pl.col("machine").is_null()),
-        ("of animals in images labelled with people or vehicles", ~pl.col("candidate") & one_label & pl.col("machine").is_null()),
-        ("of images without a label", ~pl.col("candidate") & pl.col("names").is_null() & pl.col("machine").is_null()),
-    )  # fmt: skip
-    judged = judged.with_columns(
-        left_out=pl.coalesce("left_out", *(pl.when(test.fill_null(False)).then(pl.lit(why)) for why, test in rest))
-    )
-    stays = judged.filter(pl.col("left_out").is_null())
-    left_out = dict(judged.drop_nulls("left_out").group_by("left_out").len().sort("left_out").iter_rows())
-    log.account("detections", found.height, "boxes", stays.height, left_out)
-    paired = stays.filter("candidate")
-    given = paired.select("image_id", "box_id").join(
-        whole.drop("box_id", "name").unique(["image_id", "source_label"], keep="first", maintain_order=True),
-        on="image_id",
-        maintain_order="left",
-    )
-    done = paired["image_id"].unique()
-    gone = judged.drop_nulls("left_out")["box_id"]
-    kept_labels = labels.filter(
-        ~(pl.col("box_id").is_null() & pl.col("image_id").is_in(done.implode()))
-        & ~(pl.col("box_id").is_in(paired["box_id"].implode()).fill_null(False))
-        & ~(pl.col("box_id").is_in(gone.implode()).fill_null(False))
-    )
-    return (
-        boxes.filter(~pl.col("box_id").is_in(gone.implode())),
-        pl.concat([kept_labels, given.select(labels.columns)]).sort("image_id", "box_id", "source_label"),
-    )
+    return frame.with_columns(left_out=pl.coalesce("left_out", _first(unpaired)))
 
 
-def kind_of(label: str) -> str:
-    """What a detector would call a thing of this label: person, vehicle or animal."""
-    return _KINDS.get(label.strip().casefold(), "animal")
-
-
-_KINDS = {**dict.fromkeys(PEOPLE, "person"), **dict.fromkeys(VEHICLES, "vehicle")}
+def _first(reasons: tuple[tuple[str, pl.Expr], ...]) -> pl.Expr:
+    """The first reason whose condition holds, or null."""
+    return pl.coalesce(pl.when(holds.fill_null(False)).then(pl.lit(why)) for why, holds in reasons)

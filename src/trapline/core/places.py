@@ -61,9 +61,9 @@ def locations(images: pl.DataFrame) -> pl.DataFrame:
 
 
 def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame:
-    """Add captured_at and sequence_id: the source's own burst, else frames of one camera at most `gap_s` s apart.
+    """Add captured_at, utc_offset and sequence_id.
 
-    An image without a time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
+    A sequence is the source's own burst, else frames of one camera at most `gap_s` seconds apart. An image without a time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
 
     Args:
         images: image_id, dataset, captured, sequence, camera_id, location_id.
@@ -74,8 +74,9 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
     alone = pl.col("captured_at").is_null() | pl.col("place").is_null()
     gap = pl.col("captured_at").diff().over("dataset", "place").dt.total_microseconds() / 1e6
     begins = alone | gap.is_null() | (gap > gap_s)
+    zone = pl.col("captured").str.strip_chars().str.extract(ZONE_SUFFIX).str.to_uppercase().replace("UTC", "Z")
     named = (
-        images.with_columns(captured_at=pl.coalesce(times), place=place)
+        images.with_columns(captured_at=pl.coalesce(times), utc_offset=zone, place=place)
         .sort("dataset", "place", "captured_at", "image_id", nulls_last=True)
         .with_columns(number=begins.cum_sum())
         .with_columns(derived=pl.col("image_id").first().over("number"))

@@ -29,7 +29,7 @@ class _Annotation(msgspec.Struct):
     category_id: int
     sequence_level_annotation: bool
     bbox: list[float | int] | msgspec.UnsetType = msgspec.UNSET
-    confidence: float | None | msgspec.UnsetType = msgspec.UNSET
+    confidence: float | msgspec.UnsetType | None = msgspec.UNSET
     validated: bool | msgspec.UnsetType = msgspec.UNSET
     validated_by: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -83,7 +83,12 @@ def write(
         "images": [_Image(**row) for row in _image_rows(images).iter_rows(named=True)],
         "annotations": [_annotation(row, ids, scores) for row in rows.iter_rows(named=True)],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
-        "info": {"version": "1.0", "description": "written by trapline", "year": int(created[:4]), "date_created": created},
+        "info": {
+            "version": "1.0",
+            "description": "written by trapline",
+            "year": int(created[:4]),
+            "date_created": created,
+        },
     }
     data = msgspec.json.format(msgspec.json.encode(content), indent=1)
     atomic.replace(path, lambda stream: stream.write(data))

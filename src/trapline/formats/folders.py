@@ -101,4 +101,3 @@ def read(root: Path, pattern: str | None = None) -> Annotations:
         first = table.filter(~deep)["path"][0]
         notes.append(f"{shallow} images lie in no such folder and are left out (first: {first}).")
     return Annotations(complete(images, IMAGE_COLUMNS), complete(objects, OBJECT_COLUMNS), notes=tuple(notes))
-

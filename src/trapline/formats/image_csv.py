@@ -85,10 +85,12 @@ def read(path: Path) -> Annotations:
     missing = [name for name in (PATH, "label") if name not in names]
     if missing:
         raise InputError(
-            f"{path} has no column of {' or of '.join(missing)}s, only {', '.join(table.columns[:12])}. Name them `path` "
-            "and `label`; `location`, `datetime`, `camera` and `sequence` are read too."
+            f"{path} has no column of {' or of '.join(missing)}s, only {', '.join(table.columns[:12])}. Name them "
+            "`path` and `label`; `location`, `datetime`, `camera` and `sequence` are read too."
         )
-    rows = table.select(pl.col(theirs).str.strip_chars().replace("", None).alias(ours) for ours, theirs in names.items())
+    rows = table.select(
+        pl.col(theirs).str.strip_chars().replace("", None).alias(ours) for ours, theirs in names.items()
+    )
     rows = rows.with_columns(path=pl.col("path").str.replace_all("\\", "/", literal=True).str.strip_prefix("./"))
     rows = rows.with_row_index("line", offset=2)
     problems = _problems(rows)
@@ -112,7 +114,9 @@ def _problems(rows: pl.DataFrame) -> list[str]:
         boxed = rows.filter(pl.any_horizontal(pl.col(SIDES).is_not_null()))
         unit = pl.col("unit") if "unit" in rows.columns else pl.lit(None, pl.String)
         bad = boxed.filter(~unit.is_in(["fraction", "px"]).fill_null(False))
-        problems += [f"line {line}: a box without a unit; add a column `unit` of fraction or px" for line in bad["line"]]
+        problems += [
+            f"line {line}: a box without a unit; add a column `unit` of fraction or px" for line in bad["line"]
+        ]
         frame = pl.col("frame") if "frame" in rows.columns else pl.lit(None, pl.String)
         bad = boxed.filter(~frame.fill_null("auto").is_in(FRAMES))
         problems += [f"line {line}: frame is none of {', '.join(FRAMES)}" for line in bad["line"]]
@@ -120,7 +124,9 @@ def _problems(rows: pl.DataFrame) -> list[str]:
         if name in rows.columns:
             number = pl.col(name).cast(pl.Float64, strict=False)
             bad = rows.filter(pl.col(name).is_not_null() & ~number.is_finite().fill_null(False))
-            problems += [f"line {line}: {name} {value!r} is no number" for line, value in bad.select("line", name).rows()]
+            problems += [
+                f"line {line}: {name} {value!r} is no number" for line, value in bad.select("line", name).rows()
+            ]
     return problems
 
 
@@ -132,7 +138,9 @@ def _relative(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     folders = [PurePosixPath(path).parent.parts for path in rows["path"].unique()]
     shared = folders[0]
     for parts in folders[1:]:
-        n = next((n for n, (a, b) in enumerate(zip(shared, parts, strict=False)) if a != b), min(len(shared), len(parts)))
+        n = next(
+            (n for n, (a, b) in enumerate(zip(shared, parts, strict=False)) if a != b), min(len(shared), len(parts))
+        )
         shared = shared[:n]
     root = str(PurePosixPath(*shared)) if shared else ""
     if root in ("", "/") or PureWindowsPath(root).anchor == root:
@@ -210,5 +218,3 @@ def write(
     )
     tables.save_csv(path, rows.select(NAMES.keys()))
     return ()
-
-

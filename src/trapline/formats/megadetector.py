@@ -1,4 +1,4 @@
-"""MegaDetector results JSON, versions 1.0 to 1.6 (FORMATS.md), and the reference chain's way of writing labels in it."""
+"""Reading MegaDetector results JSON, versions 1.0 to 1.6, and the labels that the reference chain writes in it."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from trapline.core.errors import InputError
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
 from trapline.formats.json_file import decode
 
@@ -144,7 +143,8 @@ def read_annotations(path: Path) -> Annotations:
     category = pl.col("category").str.strip_chars().str.to_lowercase()
     is_species = ~category.is_in([ANIMAL, *NOT_ANIMALS]) & (category != "")
     told = pl.coalesce(
-        pl.when(is_species).then(pl.col("category").str.strip_chars()), category.replace_strict(NOT_ANIMALS, default=None)
+        pl.when(is_species).then(pl.col("category").str.strip_chars()),
+        category.replace_strict(NOT_ANIMALS, default=None),
     )
     detections = results.detections.join(names, on="file", maintain_order="left").with_columns(
         source_label=pl.coalesce("label", told)

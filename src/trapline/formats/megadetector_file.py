@@ -66,7 +66,9 @@ def write(
 
 def _detection(row: dict, ids: dict[str, str]) -> dict:
     scored = zip(row["source_label"] or (), row["label_conf"] or (), strict=True)
-    classes = sorted(((1.0 if conf is None else conf, name) for name, conf in scored), key=lambda pair: (-pair[0], pair[1]))
+    classes = sorted(
+        ((1.0 if conf is None else conf, name) for name, conf in scored), key=lambda pair: (-pair[0], pair[1])
+    )
     kinds = {kind_of(name) for _, name in classes}
     kind = kinds.pop() if len(kinds) == 1 else "animal"
     detection = {

@@ -1,4 +1,4 @@
-"""queried_images.json of the reference chain: images by `<dataset>/<path>` with location, labels and boxes (FORMATS.md)."""
+"""queried_images.json of the reference chain: `<dataset>/<path>` -> location, labels and boxes of an image."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,9 +84,11 @@ def read(path: Path, dataset: str | None = None) -> Annotations:
                 )
     return Annotations(
         images=complete(pl.DataFrame(images, schema={name: IMAGE_COLUMNS[name] for name in IMAGES}), IMAGE_COLUMNS),
-        objects=complete(pl.DataFrame(objects, schema={name: OBJECT_COLUMNS[name] for name in OBJECTS}), OBJECT_COLUMNS),
+        objects=complete(
+            pl.DataFrame(objects, schema={name: OBJECT_COLUMNS[name] for name in OBJECTS}), OBJECT_COLUMNS
+        ),
         created="",
-        notes=(f"{unlabelled} images of {path.name} have no label.",) if unlabelled else (),
+        notes=(f"{unlabelled} images have no label.",) if unlabelled else (),
     )
 
 
@@ -111,7 +113,9 @@ def write(
     sized = placed.filter(pl.all_horizontal(pl.col(SIDES).is_not_null()))
     boxed = labels.join(sized.select("box_id"), on="box_id", how="semi")
     per_box = boxed.group_by("image_id", "box_id").agg(pl.col("source_label").unique().sort())
-    per_image = per_box.group_by("image_id").agg(kinds=pl.col("source_label").n_unique(), label=pl.col("source_label").first())
+    per_image = per_box.group_by("image_id").agg(
+        kinds=pl.col("source_label").n_unique(), label=pl.col("source_label").first()
+    )
     mixed = per_image.filter(pl.col("kinds") > 1)
     whole = labels.filter(pl.col("box_id").is_null()).join(per_image, on="image_id", how="anti")
     of_images = whole.group_by("image_id").agg(label=pl.col("source_label").unique().sort())

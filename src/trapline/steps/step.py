@@ -32,7 +32,7 @@ class Context:
         Datasets of ready-made crops that are known by name only have none.
         """
         every = self.config.datasets.items()
-        sources = [(name, source) for name, source in every if source.images or not source.is_ready_made]
+        sources = [(name, source) for name, source in every if source.images or not source.ready_made]
         return {name: Path(self.layout.shorten(self.layout.images(name, source.images))) for name, source in sources}
 
 

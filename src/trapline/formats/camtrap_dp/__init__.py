@@ -4,5 +4,6 @@
 """
 
 from trapline.formats.camtrap_dp.reader import is_package, read
+from trapline.formats.camtrap_dp.writer import write
 
-__all__ = ["is_package", "read"]
+__all__ = ["is_package", "read", "write"]

@@ -70,7 +70,7 @@ def read(path: Path) -> Annotations:
         if name in tables["observations"].columns and tables["observations"][name].count()
     ]
     if lost:
-        notes.append(f"not read from {path.name}: {', '.join(lost)} of observations.")
+        notes.append(f"not read: {', '.join(lost)} of observations.")
     return Annotations(
         complete(media, IMAGE_COLUMNS), complete(objects, OBJECT_COLUMNS), descriptor.created or "", (*notes, *more)
     )
@@ -162,10 +162,12 @@ def _media(media: pl.DataFrame, deployments: pl.DataFrame, path: Path) -> tuple[
     no_video = ~_have(media, "fileMediatype").str.starts_with("image").fill_null(True)
     usable = media.filter(~no_video & pl.col("mediaID").is_not_null() & pl.col("filePath").is_not_null())
     if usable.height < media.height:
-        notes.append(f"{media.height - usable.height} of {media.height} media of {path.name} are no images; left out.")
+        notes.append(f"{media.height - usable.height} of {media.height} media are no images; left out.")
     at_url = pl.col("filePath").str.contains(URL)
     tail = pl.col("filePath").str.split("/").list.last().str.split("?").list.first()
-    named = pl.concat_str(pl.coalesce("deploymentID", pl.lit("media")), pl.coalesce(_have(media, "fileName"), tail), separator="/")
+    named = pl.concat_str(
+        pl.coalesce("deploymentID", pl.lit("media")), pl.coalesce(_have(media, "fileName"), tail), separator="/"
+    )
     images = usable.join(places, on="deploymentID", how="left", maintain_order="left").with_columns(
         source_id="mediaID",
         file_name=pl.when(at_url).then(named).otherwise(pl.col("filePath").str.replace_all("\\", "/", literal=True)),
@@ -176,7 +178,7 @@ def _media(media: pl.DataFrame, deployments: pl.DataFrame, path: Path) -> tuple[
     )  # fmt: skip
     lost = usable.filter(~pl.col("deploymentID").is_in(deployments["deploymentID"].implode()).fill_null(False)).height
     if lost:
-        notes.append(f"{lost} media of {path.name} name no deployment that is listed; they have no location.")
+        notes.append(f"{lost} media name no deployment that is listed; they have no location.")
     return images, notes
 
 
@@ -190,7 +192,7 @@ def _objects(observations: pl.DataFrame, media: pl.DataFrame, path: Path) -> tup
         media=_have(observations, "mediaID"),
     )
     unsure = named.filter(pl.col("source_label").is_null())
-    notes = [f"{unsure.height} observations of {path.name} say unknown or unclassified; left out."] if unsure.height else []
+    notes = [f"{unsure.height} observations say unknown or unclassified; left out."] if unsure.height else []
     named = named.drop_nulls("source_label")
     direct = named.filter(pl.col("media").is_not_null()).with_columns(image="media", sequence_level=pl.lit(False))
     of_events = _spread(named.filter(pl.col("media").is_null()), media)
@@ -198,7 +200,7 @@ def _objects(observations: pl.DataFrame, media: pl.DataFrame, path: Path) -> tup
     # What is said of the image itself is more exact than what is said of its whole event.
     of_events = of_events.join(direct.select("image"), on="image", how="anti", maintain_order="left")
     if placeless:
-        notes.append(f"{placeless} observations of events of {path.name} find no image of their event; left out.")
+        notes.append(f"{placeless} observations of events find no image of their event; left out.")
     rows = pl.concat([direct, of_events], how="diagonal")
     by = _have(rows, "classificationMethod")
     number = {
@@ -234,7 +236,9 @@ def _spread(events: pl.DataFrame, media: pl.DataFrame) -> pl.DataFrame:
         by_name = events.head(0).with_columns(image=pl.lit(None, pl.String))
     rest = events.join(by_name.select("observationID"), on="observationID", how="anti")
     if {"eventStart", "eventEnd"} <= set(rest.columns) and rest.height:
-        timed = rest.with_columns(begin=_time("eventStart"), end=_time("eventEnd"), at="deploymentID").drop("deploymentID")
+        timed = rest.with_columns(begin=_time("eventStart"), end=_time("eventEnd"), at="deploymentID").drop(
+            "deploymentID"
+        )
         by_time = timed.join_where(
             images.drop("sequence"),
             pl.col("at") == pl.col("deploymentID"),

@@ -78,7 +78,9 @@ def _media(images: pl.DataFrame, boxes: pl.DataFrame, labels: pl.DataFrame) -> t
     per_name = images.group_by("dataset", "deployment_id").agg(n=pl.col("location_id").n_unique())
     named = images.join(per_name, on=["dataset", "deployment_id"], how="left", nulls_equal=True, maintain_order="left")
     named = named.with_columns(
-        deploymentID=pl.when(pl.col("n") == 1).then(pl.coalesce("deployment_id", "location_id")).otherwise("location_id")
+        deploymentID=pl.when(pl.col("n") == 1)
+        .then(pl.coalesce("deployment_id", "location_id"))
+        .otherwise("location_id")
     )
     reasons = (
         ("images without a location", pl.col("deploymentID").is_null()),
@@ -94,7 +96,10 @@ def _media(images: pl.DataFrame, boxes: pl.DataFrame, labels: pl.DataFrame) -> t
     unsized = in_fractions(boxes, images).filter(pl.any_horizontal(pl.col(SIDES).is_null())).height
     detected = boxes.filter(pl.col("source") != "human").height
     more = [
-        ("boxes of images whose size is not known (say where the images are: --images); their labels are kept", unsized),
+        (
+            "boxes of images whose size is not known (say where the images are: --images); their labels are kept",
+            unsized,
+        ),
         ("boxes' detector and its confidence", detected),
         ("images that nobody labelled: they have no observation", media.join(labels, on="image_id", how="anti").height),
         ("images' sizes in pixels", images["width_px"].count()),
@@ -124,7 +129,9 @@ def _zoned(media: pl.DataFrame, utc_offset: str | None) -> pl.DataFrame:
         )
     stamp = pl.concat_str(pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S"), "zone")
     return media.with_columns(timestamp=stamp).with_columns(
-        instant=pl.col("timestamp").str.replace(r"Z$", "+00:00").str.to_datetime("%Y-%m-%dT%H:%M:%S%:z", time_zone="UTC"),
+        instant=pl.col("timestamp")
+        .str.replace(r"Z$", "+00:00")
+        .str.to_datetime("%Y-%m-%dT%H:%M:%S%:z", time_zone="UTC"),
         eventID=pl.coalesce("sequence_id", "image_id"),
     )
 
@@ -138,7 +145,9 @@ def _media_table(media: pl.DataFrame) -> pl.DataFrame:
         filePath="file_name",
         filePublic=pl.lit("false"),
         fileName=pl.col("file_name").str.split("/").list.last(),
-        fileMediatype=pl.Series([kind if kind.startswith("image/") else "image/jpeg" for kind in types], dtype=pl.String),
+        fileMediatype=pl.Series(
+            [kind if kind.startswith("image/") else "image/jpeg" for kind in types], dtype=pl.String
+        ),
     )
 
 
@@ -168,11 +177,14 @@ def _observations(
 ) -> pl.DataFrame:
     empties = [label.casefold() for label in empty_labels]
     events = media.group_by("eventID").agg(
-        eventStart=pl.col("timestamp").sort_by("instant").first(), eventEnd=pl.col("timestamp").sort_by("instant").last()
+        eventStart=pl.col("timestamp").sort_by("instant").first(),
+        eventEnd=pl.col("timestamp").sort_by("instant").last(),
     )
     placed = in_fractions(boxes, media).select("box_id", *SIDES)
     rows = (
-        labels.join(media.select("image_id", "deploymentID", "eventID", "timestamp"), on="image_id", maintain_order="left")
+        labels.join(
+            media.select("image_id", "deploymentID", "eventID", "timestamp"), on="image_id", maintain_order="left"
+        )
         .join(placed, on="box_id", how="left", maintain_order="left")
         .join(events, on="eventID", maintain_order="left")
         .with_columns(kind=pl.Series("kind", [], dtype=pl.String) if not labels.height else _kind(empties))
