@@ -25,20 +25,34 @@ def init(
     images: Path | None = None,
     dataset: str | None = None,
     dataset_csv: Path | None = None,
+    folders: str | None = None,
+    ready_made: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Make a project from an export and a folder of images, or add a dataset to one.
 
     Args:
         directory: The project's folder; made if it does not exist.
-        annotations: One or more exports (Animl's or LILA's COCO Camera Traps JSON). Copied into the project.
+        annotations: One or more files or folders of any format that trapline reads (docs/formats.md), copied into the
+            project. Without any, the folders that images lie in name their labels.
         images: Folder that the export's file names are relative to. The images stay where they are.
         dataset: A name for these images. Default: the folder's name.
         dataset_csv: An old classification_ds.csv instead of exports; `images` is then the folder of its crops.
+        folders: Without annotations: what the folders name, outermost first, such as location/label.
+        ready_made: The pictures are crops already; they are taken whole.
     """
     from trapline.apps.init import init as make
 
     log = ConsoleLog()
-    project = make(directory, annotations or (), images, dataset, dataset_csv=dataset_csv, log=log)
+    project = make(
+        directory,
+        annotations or (),
+        images,
+        dataset,
+        dataset_csv=dataset_csv,
+        folder_names=folders,
+        ready_made=ready_made,
+        log=log,
+    )
     log.note(f"wrote {project.layout.config}")
     log.note(f"next: trapline run --project {directory}")
 

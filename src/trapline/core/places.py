@@ -63,7 +63,8 @@ def locations(images: pl.DataFrame) -> pl.DataFrame:
 def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame:
     """Add captured_at, utc_offset and sequence_id.
 
-    A sequence is the source's own burst, else frames of one camera at most `gap_s` seconds apart. An image without a time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
+    A sequence is the source's own burst, else frames of one camera at most `gap_s` seconds apart. An image without a
+    time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
 
     Args:
         images: image_id, dataset, captured, sequence, camera_id, location_id.

@@ -85,7 +85,7 @@ def read(path: Path) -> Annotations:
     missing = [name for name in (PATH, "label") if name not in names]
     if missing:
         raise InputError(
-            f"{path} has no column of {' or of '.join(missing)}s, only {', '.join(table.columns[:12])}. Name them "
+            f"{path} has no column of {'s or of '.join(missing)}s, only {', '.join(table.columns[:12])}. Name them "
             "`path` and `label`; `location`, `datetime`, `camera` and `sequence` are read too."
         )
     rows = table.select(
