@@ -57,8 +57,10 @@ def init(
             "a project is made from --annotations (exports), from --images whose folders name their labels, or from "
             "--dataset-csv (an old dataset file): give one."
         )
-    given = [Path(path).expanduser() for path in ((dataset_csv,) if dataset_csv is not None else annotations)]
+    given = [Path(path).expanduser() for path in annotations]
     kinds = [recognise.recognise(path) for path in given]
+    if dataset_csv is not None:
+        given, kinds = [Path(dataset_csv).expanduser()], ["classification-ds"]
     for path, kind in zip(given, kinds, strict=True):
         log.note(f"{path.name}: {recognise.title(kind)}")
     if any(recognise.FORMATS[kind].of_dataset for kind in kinds if kind in recognise.FORMATS):
