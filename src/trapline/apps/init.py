@@ -80,6 +80,12 @@ def init(
     if not sources:
         sources = [_listed(folder, folder_names, layout.root / "annotations" / f"{name}.csv", log)]
     found = ingest([AnnotationFile(name, path, ready_made) for path in sources], IngestConfig(), log=log)
+    if not found.boxes.height and found.labels.height:
+        log.warn(
+            f"none of the {found.labels.height} labels has a box, so there will be no crop. Run a detector "
+            "(MegaDetector) on the images and give its JSON file beside the labels with --annotations; or, if the "
+            "pictures are crops already, say --ready-made."
+        )
     fetch(found.images, {name: folder}, root=layout.root, log=log)
     copies = [_copy(path, layout.root / "annotations", layout) for path in sources]
     source = DatasetSource(annotations=tuple(copies), images=layout.shorten(folder) if images else None)

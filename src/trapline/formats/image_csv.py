@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import polars as pl
 
 from trapline.core.errors import InputError
+from trapline.core.places import stamps
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
 from trapline.io import tables
 
@@ -214,7 +215,7 @@ def write(
                 "sequence_id": "sequence",
             }
         )
-        .with_columns(datetime=pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.f"))
+        .with_columns(datetime=stamps())
     )
     tables.save_csv(path, rows.select(NAMES.keys()))
     return ()
