@@ -72,18 +72,8 @@ class FetchConfig(Section):
     """Every image onto this disk: found in a folder, or fetched from S3, GCS, Azure or HTTP."""
 
     inert: ClassVar[frozenset[str]] = frozenset(
-        [
-            "profile",
-            "anonymous",
-            "endpoint",
-            "region",
-            "max_concurrency",
-            "in_flight_mb",
-            "max_disk",
-            "stall_s",
-            "request_s",
-            "budget_s",
-        ]
+        {"profile", "anonymous", "endpoint", "region", "max_concurrency", "in_flight_mb", "max_disk"}
+        | {"stall_s", "request_s", "budget_s"}
     )
 
     profile: str | None = None
