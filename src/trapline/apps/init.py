@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from trapline.core import urls
 from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
@@ -36,8 +37,9 @@ def init(
         directory: The project folder; made if it does not exist.
         annotations: Files or folders that describe the dataset's images, of any format that trapline reads; files of
             labels and of detections go together. Without any, the folders that images lie in name their labels.
-        images: Folder that the exports' file names are relative to. Default: images/<dataset> in the project. With a
-            CSV, the folder of its crops; without it the project can be split, not trained.
+        images: Folder that the exports' file names are relative to, or the URL that the images' keys are below (what
+            is secret in it is not stored). Default: images/<dataset> in the project. With a CSV, the folder of its
+            crops; without it the project can be split, not trained.
         dataset: Its name; default: the project folder's. A CSV names its datasets itself.
         dataset_csv: An old classification_ds.csv instead of exports.
         folder_names: Without annotations: what the folders of images name, outermost first ("location/label").
@@ -70,7 +72,8 @@ def init(
     layout = Layout(Path(directory).expanduser().resolve())
     name = dataset or _name(layout.root.name)
     sources = [Path(path).expanduser().resolve() for path in annotations]
-    folder = Path(images).expanduser().resolve() if images else layout.images(name, None)
+    url = str(images) if images and urls.is_url(str(images)) else None
+    folder = Path(images).expanduser().resolve() if images and url is None else layout.images(name, None)
     known = project_file.read(layout.config).datasets if layout.config.exists() else {}
     if name in known:
         raise InputError(
@@ -78,6 +81,8 @@ def init(
             "exports under its `annotations:` in trapline.yaml."
         )
     if not sources:
+        if url is not None:
+            raise InputError("folders name labels only where the images lie on this disk; give --annotations.")
         sources = [_listed(folder, folder_names, layout.root / "annotations" / f"{name}.csv", log)]
     found = ingest([AnnotationFile(name, path, ready_made) for path in sources], IngestConfig(), log=log)
     if not found.boxes.height and found.labels.height:
@@ -86,10 +91,13 @@ def init(
             "(MegaDetector) on the images and give its JSON file beside the labels with --annotations; or, if the "
             "pictures are crops already, say --ready-made."
         )
-    fetch(found.images, {name: folder}, root=layout.root, log=log)
+    if url is None:
+        fetch(found.images, {name: folder}, root=layout.root, log=log)
+    else:
+        _say_what_is_next(url, name, log)
     copies = [_copy(path, layout.root / "annotations", layout) for path in sources]
-    source = DatasetSource(annotations=tuple(copies), images=layout.shorten(folder) if images else None)
-    source = source.model_copy(update={"ready_made": ready_made})
+    place = urls.without_secrets(url) if url else layout.shorten(folder) if images else None
+    source = DatasetSource(annotations=tuple(copies), images=place, ready_made=ready_made)
     if known:
         project_file.set_values(layout.config, "datasets", {name: source.model_dump(mode="json")})
     else:
@@ -125,6 +133,10 @@ def _from_list(
         raise InputError(
             f"{len(bad)} of {len(names)} dataset names cannot name folders (first: {bad[0]!r}). Rename them."
         )
+    if images and urls.is_url(str(images)):
+        raise InputError(
+            f"--images with --dataset-csv is a folder of crops; {urls.without_secrets(str(images))} is none."
+        )
     parent = Path(images).expanduser().resolve() if images else None
     below = parent is not None and (not ready_made or classification_csv.has_prefix(path))
     places = {name: (parent / name if below else parent) if parent else None for name in names}
@@ -148,6 +160,15 @@ def _from_list(
     if not with_crops:
         log.note("no folder of crops was given: the project can be split, not trained (--images CROPS_DIR)")
     return Project(layout.root, log)
+
+
+def _say_what_is_next(url: str, dataset: str, log: Log) -> None:
+    place = urls.without_secrets(url)
+    log.note(f"the images are in {place}; `trapline fetch` brings them to images/{dataset}")
+    if place != url:
+        log.warn("what lets you in was taken out of the URL and is stored nowhere; docs/fetch.md says how to pass it.")
+    if place.startswith("s3://"):
+        log.note("credentials: trapline fetch --profile NAME --save, or --anonymous --save for a public bucket")
 
 
 def _name(folder: str) -> str:
