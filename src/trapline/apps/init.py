@@ -50,28 +50,14 @@ def init(
         InputError: A file cannot be used, the images are not there, or the dataset exists already.
     """
     log = log or Log()
-    if dataset_csv is not None and annotations:
-        raise InputError(
-            "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
-        )
-    if dataset_csv is None and not annotations and images is None:
-        raise InputError(
-            "a project is made from --annotations (exports), from --images whose folders name their labels, or from "
-            "--dataset-csv (an old dataset file): give one."
-        )
-    given = [Path(path).expanduser() for path in annotations]
-    kinds = [recognise.recognise(path) for path in given]
-    if dataset_csv is not None:
-        given, kinds = [Path(dataset_csv).expanduser()], ["classification-ds"]
-    for path, kind in zip(given, kinds, strict=True):
-        log.note(f"{path.name}: {recognise.title(kind)}")
-    if any(recognise.FORMATS[kind].of_dataset for kind in kinds if kind in recognise.FORMATS):
-        if len(given) > 1:
-            raise InputError(f"{given[0].name} names its datasets itself: make a project of it alone.")
-        return _from_list(given[0], kinds[0], directory, images, dataset, log)
+    given = _recognised(annotations, dataset_csv, images, log)
+    lists = [path for path, kind in given.items() if recognise.names_datasets(kind)]
+    if lists and len(given) > 1:
+        raise InputError(f"{lists[0].name} names its datasets itself: make a project of it alone.")
+    if lists:
+        return _from_list(lists[0], given[lists[0]], directory, images, dataset, log)
     layout = Layout(Path(directory).expanduser().resolve())
     name = dataset or _name(layout.root.name)
-    sources = [Path(path).expanduser().resolve() for path in annotations]
     url = str(images) if images and urls.is_url(str(images)) else None
     folder = Path(images).expanduser().resolve() if images and url is None else layout.images(name, None)
     known = project_file.read(layout.config).datasets if layout.config.exists() else {}
@@ -80,10 +66,7 @@ def init(
             f"{layout.root} is a project with a dataset {name} already. Add another with --dataset NAME, or list newer "
             "exports under its `annotations:` in trapline.yaml."
         )
-    if not sources:
-        if url is not None:
-            raise InputError("folders name labels only where the images lie on this disk; give --annotations.")
-        sources = [_listed(folder, folder_names, layout.root / "annotations" / f"{name}.csv", log)]
+    sources = [path.resolve() for path in given] or [_listed(folder, folder_names, layout, name, log)]
     found = ingest([AnnotationFile(name, path, ready_made) for path in sources], IngestConfig(), log=log)
     if not found.boxes.height and found.labels.height:
         log.warn(
@@ -105,12 +88,36 @@ def init(
     return Project(layout.root, log)
 
 
-def _listed(folder: Path, folder_names: str | None, target: Path, log: Log) -> Path:
+def _recognised(
+    annotations: Sequence[str | Path], dataset_csv: str | Path | None, images: str | Path | None, log: Log
+) -> dict[Path, str]:
+    """Path -> format of every file that a project is made from; says so, for a wrong guess must not be missed."""
+    if dataset_csv is not None and annotations:
+        raise InputError(
+            "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
+        )
+    if dataset_csv is None and not annotations and images is None:
+        raise InputError(
+            "a project is made from --annotations (exports), from --images whose folders name their labels, or from "
+            "--dataset-csv (an old dataset file): give one."
+        )
+    if dataset_csv is None and not annotations and urls.is_url(str(images)):
+        raise InputError("folders name labels only where the images lie on this disk; give --annotations.")
+    given = {path: recognise.recognise(path) for path in (Path(name).expanduser() for name in annotations)}
+    if dataset_csv is not None:
+        given = {Path(dataset_csv).expanduser(): "classification-ds"}
+    for path, kind in given.items():
+        log.note(f"{path.name}: {recognise.title(kind)}")
+    return given
+
+
+def _listed(folder: Path, folder_names: str | None, layout: Layout, dataset: str, log: Log) -> Path:
     """Write what folders name as a CSV, which is the project's annotation file from now on."""
     found = folders.read(folder, folder_names)
     for note in found.notes:
         log.note(note)
     rows = found.objects.select(source_id="image", label="source_label").join(found.images, on="source_id")
+    target = layout.root / "annotations" / f"{dataset}.csv"
     told = [name for name in ("location", "camera", "deployment", "sequence") if rows[name].count()]
     tables.save_csv(target, rows.select("label", *told, path="file_name").select("path", "label", *told))
     return target
