@@ -185,23 +185,23 @@ def _name(folder: str) -> str:
 
 
 def _copy(path: Path, folder: Path, layout: Layout) -> str:
-    """Copy an export into the project (unless it lies there already) and return its path in trapline.yaml."""
+    """Copy annotations into the project (unless they lie there already) and return their path in trapline.yaml."""
+    path = path.parent if path.name == camtrap_dp.DESCRIPTOR else path
     if path.is_relative_to(layout.root):
         return layout.shorten(path)
-    if path.name == camtrap_dp.DESCRIPTOR:
-        path = path.parent
-    if path.is_dir():
-        inside = [_copy(file, folder / path.name, layout) for file in sorted(path.iterdir()) if file.is_file()]
-        return str(Path(inside[0]).parent)
+    files = {file.relative_to(path): file for file in sorted(path.iterdir()) if file.is_file()} if path.is_dir() else {}
+    files = files or {Path(): path}
     target = folder / path.name
     number = 2
-    while target.exists() and target.read_bytes() != path.read_bytes():
-        target = folder / f"{path.stem}-{number}{path.suffix}"
+    while not all(_is_free(target / inside, file) for inside, file in files.items()):
+        target = folder / (f"{path.name}-{number}" if path.is_dir() else f"{path.stem}-{number}{path.suffix}")
         number += 1
-
-    def copy(stream) -> None:
-        with open(path, "rb") as original:
-            shutil.copyfileobj(original, stream)
-
-    atomic.replace(target, copy)
+    for inside, file in files.items():
+        with open(file, "rb") as original:
+            atomic.replace(target / inside, lambda stream, original=original: shutil.copyfileobj(original, stream))
     return layout.shorten(target)
+
+
+def _is_free(target: Path, original: Path) -> bool:
+    """Whether a file can be put there, or is there already."""
+    return not target.exists() or target.read_bytes() == original.read_bytes()
