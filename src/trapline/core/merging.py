@@ -57,7 +57,9 @@ def _first_of_same(safe: pl.DataFrame) -> pl.Series | None:
     paths, and a detector's file knows only one of these).
     """
     keys = (["image_id"], ["dataset", "file_name"])
-    if all(safe.select(key).n_unique() == safe.height for key in keys):
+    if safe["image_id"].n_unique() == safe.height and (
+        safe["file_name"].n_unique() == safe.height or safe.select(keys[1]).n_unique() == safe.height
+    ):
         return None
     from scipy.sparse import coo_array  # a second of loading that one export alone never needs
     from scipy.sparse.csgraph import connected_components
@@ -106,15 +108,26 @@ def _merge_same(safe: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[st
 
 def _placed(objects: pl.DataFrame, aliases: pl.DataFrame, unsafe: pl.DataFrame) -> pl.DataFrame:
     """Objects with the id of their image and, where it is not theirs to describe, why."""
+    kinds = pl.concat([objects["detections"], aliases["detections"]]).n_unique()
+    keys, rest = (["alias", "detections"], aliases) if kinds > 1 else (["alias"], aliases.drop("detections"))
     placed = objects.with_columns(alias=pl.concat_str("dataset", "image", separator="/")).join(
-        aliases, on=["alias", "detections"], how="left", maintain_order="left"
+        rest, on=keys, how="left", maintain_order="left"
     )
-    known = pl.concat([aliases["alias"], unsafe["image_id"]])
-    lost = placed.filter(pl.col("image_id").is_null()).select("alias").unique()
-    lost = lost.with_columns(
-        why=pl.when(pl.col("alias").is_in(known.implode())).then(pl.lit(LEFT_OUT)).otherwise(pl.lit(NOWHERE))
+    if placed["newest"].null_count():
+        known = pl.concat([aliases["alias"], unsafe["image_id"]]).unique()
+        placed = placed.join(
+            pl.DataFrame({"alias": known, "known": True}), on="alias", how="left", maintain_order="left"
+        )
+    else:
+        placed = placed.with_columns(known=pl.lit(True))
+    why = (
+        pl.when(pl.col("rank") == pl.col("newest"))
+        .then(None)
+        .when(pl.col("newest").is_not_null())
+        .then(pl.lit(SUPERSEDED))
+        .when("known")
+        .then(pl.lit(LEFT_OUT))
+        .otherwise(pl.lit(NOWHERE))
     )
-    placed = placed.join(lost, on="alias", how="left", maintain_order="left").drop("alias")
-    older = pl.when(pl.col("rank") != pl.col("newest")).then(pl.lit(SUPERSEDED))
-    placed = placed.with_columns(left_out=pl.coalesce("why", older)).drop("why", "newest")
+    placed = placed.with_columns(left_out=why).drop("alias", "newest", "known")
     return placed.sort("detections", "rank", maintain_order=True) if placed["rank"].n_unique() > 1 else placed

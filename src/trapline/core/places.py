@@ -68,14 +68,12 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
     Args:
         images: image_id, dataset, captured, sequence, camera_id, location_id.
     """
-    clock = pl.col("captured").str.strip_chars().str.replace(ZONE_SUFFIX, "")
-    times = [clock.str.to_datetime(layout, strict=False, time_unit="us") for layout in TIME_LAYOUTS]
     place = pl.coalesce("camera_id", "location_id")
     alone = pl.col("captured_at").is_null() | pl.col("place").is_null()
     gap = pl.col("captured_at").diff().over("dataset", "place").dt.total_microseconds() / 1e6
     begins = alone | gap.is_null() | (gap > gap_s)
     named = (
-        images.with_columns(captured_at=pl.coalesce(times), place=place)
+        images.with_columns(captured_at=_clock(images["captured"]), place=place)
         .sort("dataset", "place", "captured_at", "image_id", nulls_last=True)
         .with_columns(number=begins.cum_sum())
         .with_columns(derived=pl.col("image_id").first().over("number"))
@@ -85,3 +83,15 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
     if unread.height:
         log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
     return named
+
+
+def _clock(captured: pl.Series) -> pl.Series:
+    """Time stamps as the camera's clock showed them; null where no layout fits."""
+    texts = captured.str.strip_chars().str.replace(ZONE_SUFFIX, "")
+    times = pl.Series(captured.name, [None], dtype=schemas.TIME).new_from_index(0, len(texts))
+    for layout in TIME_LAYOUTS:
+        left = times.is_null() & texts.is_not_null()
+        if not left.any():
+            break
+        times = times.zip_with(~left, texts.str.to_datetime(layout, strict=False, time_unit="us"))
+    return times

@@ -12,6 +12,20 @@ def chance(*parts: object) -> float:
     return int.from_bytes(digest) / 2**64
 
 
+def chances(names: pl.Series, *parts: object) -> pl.Series:
+    """`chance(*parts, name)` of every name; names are looked at once each."""
+    begun = hashlib.blake2b("".join(f"{part} " for part in parts).encode(), digest_size=8)
+
+    def one(name: str) -> float:
+        digest = begun.copy()
+        digest.update(name.encode())
+        return int.from_bytes(digest.digest()) / 2**64
+
+    distinct = names.unique()
+    numbers = pl.Series([one(name) for name in distinct], dtype=pl.Float64)
+    return names.replace_strict(distinct, numbers, return_dtype=pl.Float64)
+
+
 def within_cap(
     frame: pl.DataFrame,
     by: Sequence[str],
@@ -41,7 +55,7 @@ def within_cap(
         size=pl.len().over(by),
     )
     tight = rows.filter((pl.col("limit") > 0) & (pl.col("size") > pl.col("limit")))
-    order = pl.Series("chance", [chance(seed, "crop", name) for name in tight["crop_id"]], dtype=pl.Float64)
+    order = chances(tight["crop_id"], seed, "crop").alias("chance")
     over = (
         tight.with_columns(order)
         .sort("chance", "crop_id")

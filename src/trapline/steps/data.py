@@ -120,7 +120,7 @@ def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
         log=log,
     )
     outputs = write(context, {"examples": examples})
-    boxed = labels.drop_nulls("box_id").group_by("box_id").agg(pl.col("source_label").first())
+    boxed = labels.drop_nulls("box_id").select("box_id", "source_label").unique("box_id", keep="first")
     confidence = (
         crops.select("crop_id", "box_id")
         .join(boxed, on="box_id")
