@@ -1,10 +1,13 @@
 import json
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exports import animl_image, animl_object, lila, write
+from exports import animl_image, animl_object, content, lila, write
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
@@ -195,3 +198,66 @@ def test_a_large_export_takes_seconds(tmp_path):
     begin = time.monotonic()
     assert ingest([AnnotationFile("islands", path)], IngestConfig(), log=Log()).boxes.height == 20_000
     assert time.monotonic() - begin < 15
+
+
+def cut_after(data, *words, extra=0):
+    text = json.dumps(data, indent=4)
+    place = 0
+    for word in words:
+        place = text.index(word, place)
+    return text[: place + len(words[-1]) + extra].encode()
+
+
+def test_a_file_without_its_end_gives_every_whole_record(tmp_path):
+    """LILA's order: what comes after the cut is lost, what is whole before it is kept, and it is said."""
+    for end in ('"x",', '"x",\n            "image_id": 12,\n            "category_id": 7,\n            "bb', '"x'):
+        found = read(tmp_path, cut_after(lila(), '"annotations"', end))
+        assert found.images.height == 2
+        assert found.objects.select("source_id", "source_label").rows() == [("1", "deer")]
+        assert found.notes == (
+            "the file ends too early, in `annotations`; 2 whole images and 1 whole annotations were recovered, what "
+            "came after is lost. Export it again.",
+        )
+
+
+def test_a_file_cut_among_its_images_is_told_too(tmp_path):
+    found = read(tmp_path, cut_after(lila(), '"images"', '"id": 12'))
+    assert found.images["source_id"].to_list() == ["a"]
+    assert found.objects.height == 0
+    assert "1 whole images and 0 whole annotations" in found.notes[0]
+
+
+def animl_stream(n_images=3):
+    """What Animl leaves of a large export whose last image has no usable object: no end, so no categories."""
+    images = [animl_image(f"e{n}") for n in range(n_images)]
+    objects = [animl_object(f"o{n}", f"e{n}", "fox") for n in range(n_images - 1)]
+    text = json.dumps(content(images, objects), indent=4)
+    return text[: text.index("\n    ],", text.index('"annotations"'))]
+
+
+def test_animls_stream_without_its_end_has_no_names(tmp_path):
+    for end in ("", ",\n", "\n    ]", '\n    ],\n    "categories": [{"id": 0, "name": "empty"}'):
+        with pytest.raises(InputError, match=r"ends too early, in .*3 whole images and 2 whole annotations") as caught:
+            read(tmp_path, (animl_stream() + end).encode())
+        assert "Export it again in parts" in str(caught.value)
+
+
+def test_animls_stream_whose_names_are_all_there_is_recovered(tmp_path):
+    end = '\n    ],\n    "categories": [{"id": 0, "name": "empty"}, {"id": 1, "name": "fox"}, {"id": 2, "na'
+    found = read(tmp_path, (animl_stream() + end).encode())
+    assert found.objects["source_label"].to_list() == ["fox", "fox"]
+    assert "in `categories`" in found.notes[0]
+
+
+def test_a_recovered_file_is_told_of_when_ingested(tmp_path):
+    path = tmp_path / "cut.json"
+    path.write_bytes(cut_after(lila(), '"annotations"', '"x",'))
+    log = Log()
+    ingest([AnnotationFile("is", path)], IngestConfig(), log=log)
+    assert log.warnings[0].startswith("cut.json: the file ends too early, in `annotations`; 2 whole images and 1 whole")
+
+
+@given(st.lists(st.sampled_from(["a", "é", ".", "..", "/", "//", "./", " ", "a.b"]), max_size=6).map("".join))
+def test_one_file_has_one_spelling(name):
+    spelled = cct._one_spelling(pl.Series("file_name", [name]))[0]
+    assert spelled == (str(PurePosixPath(name)) if name else "")

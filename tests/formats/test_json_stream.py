@@ -140,5 +140,5 @@ def test_a_value_without_end_is_not_read_into_memory():
 class Endless(io.BytesIO):
     """A file whose last string never ends."""
 
-    def read(self, size=-1):
+    def read(self, size: int | None = -1, /) -> bytes:
         return super().read(size) or b"x" * (size or 1)

@@ -41,7 +41,8 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
         .then(pl.lit("with a box of no area"))
     )
     boxed = _with_ids(kept.filter(pl.col("boxless").is_null()), log)
-    unique = boxed.unique("box_id", keep="first", maintain_order=True)
+    several = boxed["box_id"].n_unique() < boxed.height
+    unique = boxed.unique("box_id", keep="first", maintain_order=True) if several else boxed
     log.account(
         "annotations",
         objects.height,
@@ -69,7 +70,7 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
     )
     whole = kept.filter(pl.col("boxless").is_not_null()).with_columns(box_id=pl.lit(None, pl.String))
     labels = boxed.select(_LABEL_COLUMNS).drop_nulls("source_label")
-    if boxed.height > unique.height:
+    if several:
         labels = labels.unique(maintain_order=True)
     return boxes, pl.concat([labels, whole.select(_LABEL_COLUMNS).unique(maintain_order=True)])
 
