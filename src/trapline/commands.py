@@ -1,15 +1,18 @@
 """The commands: one function each, named and worded like the Python call it makes. Imported when a command runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.table import Table
 
 from trapline.core import config
+from trapline.core.errors import InputError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
+Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
+Flat = Parameter(name="*")
 ProjectFolder = Annotated[Path, Parameter(name=["--project", "-p"], help="The project's folder.")]
 MaxFailures = Annotated[
     int | None, Parameter(help="Images that may fail before the exit code is 3. Default: from trapline.yaml.")
@@ -20,23 +23,38 @@ def init(
     directory: Path,
     *,
     annotations: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
-    images: Path | None = None,
+    images: str | None = None,
     dataset: str | None = None,
     dataset_csv: Path | None = None,
+    folders: str | None = None,
+    ready_made: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Make a project from an export and a folder of images, or add a dataset to one.
 
     Args:
         directory: The project's folder; made if it does not exist.
-        annotations: One or more exports (Animl's or LILA's COCO Camera Traps JSON). Copied into the project.
-        images: Folder that the export's file names are relative to. The images stay where they are.
+        annotations: One or more files or folders of any format that trapline reads (docs/formats.md), copied into the
+            project. Without any, the folders that images lie in name their labels.
+        images: Folder that the export's file names are relative to (the images stay where they are), or the URL that
+            their keys are below: s3://bucket/prefix, gs://, az://, https:// (fetched by `trapline fetch`).
         dataset: A name for these images. Default: the folder's name.
         dataset_csv: An old classification_ds.csv instead of exports; `images` is then the folder of its crops.
+        folders: Without annotations: what the folders name, outermost first, such as location/label.
+        ready_made: The pictures are crops already; they are taken whole.
     """
     from trapline.apps.init import init as make
 
     log = ConsoleLog()
-    project = make(directory, annotations or (), images, dataset, dataset_csv=dataset_csv, log=log)
+    project = make(
+        directory,
+        annotations or (),
+        images,
+        dataset,
+        dataset_csv=dataset_csv,
+        folder_names=folders,
+        ready_made=ready_made,
+        log=log,
+    )
     log.note(f"wrote {project.layout.config}")
     log.note(f"next: trapline run --project {directory}")
 
@@ -126,6 +144,49 @@ def labels(
         log.note(f"trapline dataset --label-map-file {suggest.resolve()}")
 
 
+def convert(
+    *sources: Path,
+    to: Literal["cct", "md", "queried-images", "csv", "camtrap-dp"],
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    images: Path | None = None,
+    locations: Path | None = None,
+    utc_offset: str | None = None,
+    scientific_names: Path | None = None,
+    metadata: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    cfg: Annotated[config.IngestConfig | None, Flat] = None,
+) -> None:
+    """Convert annotations of one format into another; several files of the same images are merged.
+
+    Args:
+        sources: Files or folders of any format that trapline reads (docs/formats.md), or one project's folder. A
+            corrections.csv among them is applied.
+        to: The format to write.
+        out: The file to write; for camtrap-dp the folder.
+        images: Folder of the full-size images, whose headers tell the sizes that annotations do not state.
+        locations: locations.csv with coordinates (dataset,location,latitude,longitude).
+        utc_offset: Zone of time stamps that do not state theirs, such as -08:00.
+        scientific_names: CSV of label,scientific_name, for camtrap-dp.
+        metadata: JSON with fields of camtrap-dp's datapackage.json (title, contributors, project, licenses).
+        overwrite: Replace the output if it exists.
+    """
+    from trapline.apps.convert import convert as run_convert
+
+    run_convert(
+        sources,
+        to,
+        out,
+        images=images,
+        locations=locations,
+        utc_offset=utc_offset,
+        scientific_names=scientific_names,
+        metadata=metadata,
+        overwrite=overwrite,
+        cfg=cfg,
+        log=ConsoleLog(),
+    )
+
+
 def demo(directory: Path = Path("trapline-demo"), *, seed: int = 0) -> None:
     """Draw a camera-trap project (no download) and run the whole pipeline on it.
 
@@ -150,10 +211,6 @@ def _make(stage: str, cfg: config.Section | None, project: Path, save: bool, max
         show_report(opened)
 
 
-Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
-Flat = Parameter(name="*")
-
-
 def ingest(
     *,
     cfg: Annotated[config.IngestConfig | None, Flat] = None,
@@ -164,9 +221,43 @@ def ingest(
     _make("ingest", cfg, project, save, None)
 
 
-def fetch(*, project: ProjectFolder = Path(".")) -> None:
-    """Find every image's file on this disk."""
-    _make("fetch", None, project, False, None)
+def fetch(
+    *,
+    cfg: Annotated[config.FetchConfig | None, Flat] = None,
+    retry_failed: Annotated[
+        bool, Parameter(negative=(), help="Try again the images that failed, and only those.")
+    ] = False,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Bring every image onto this disk: find it in a folder, or fetch it from S3, GCS, Azure or HTTP."""
+    if retry_failed:
+        opened = Project(project, ConsoleLog())
+        opened.log.note(f"{opened.retry_failed():,} images that failed are tried again")
+    _make("fetch", cfg, project, save, max_failures)
+
+
+def estimate(
+    stage: Annotated[str, Parameter(help="What to estimate: fetch.")] = "fetch",
+    *,
+    cfg: Annotated[config.FetchConfig | None, Flat] = None,
+    sample: int = 200,
+    project: ProjectFolder = Path("."),
+) -> None:
+    """Say what fetching takes, before anything is fetched: images, bytes, time, disk.
+
+    Args:
+        sample: Images that are asked for their size; a few of them are read (and not kept) to time it.
+    """
+    from trapline.apps.estimate import estimate_fetch
+
+    if stage != "fetch":
+        raise InputError(f"there is no estimate of {stage!r}; there is one of fetch: trapline estimate fetch")
+    opened = Project(project, ConsoleLog())
+    options = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
+    for line in estimate_fetch(opened, options, sample=sample).lines():
+        opened.log.note(line)
 
 
 def crop(

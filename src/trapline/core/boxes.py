@@ -33,7 +33,7 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
     empties = [label.casefold() for label in cfg.empty_labels]
     empties = [name for name in frame["source_label"].unique().drop_nulls() if name.lower() in empties]
     kept = frame.filter(pl.col("left_out").is_null()).with_columns(
-        boxless=pl.when(pl.col("source_label").is_in(empties))
+        boxless=pl.when(pl.col("source_label").is_in(empties) & (pl.col("source") != schemas.READY_CROP))
         .then(pl.lit("meaning no animal"))
         .when(pl.col("box_x").is_null())
         .then(pl.lit("without a box"))

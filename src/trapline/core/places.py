@@ -61,14 +61,16 @@ def locations(images: pl.DataFrame) -> pl.DataFrame:
 
 
 def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame:
-    """Add captured_at and sequence_id: the source's own burst, else frames of one camera at most `gap_s` s apart.
+    """Add captured_at, utc_offset and sequence_id.
 
-    An image without a time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
+    A sequence is the source's own burst, else frames of one camera at most `gap_s` seconds apart. An image without a
+    time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
 
     Args:
         images: image_id, dataset, captured, sequence, camera_id, location_id.
     """
-    named = images.with_columns(captured_at=_clock(images["captured"]))
+    zone = pl.col("captured").str.strip_chars().str.extract(ZONE_SUFFIX).str.to_uppercase().replace("UTC", "Z")
+    named = images.with_columns(captured_at=_clock(images["captured"]), utc_offset=zone)
     ordered = (
         named.select("image_id", "dataset", "captured_at", place=pl.coalesce("camera_id", "location_id"))
         .with_row_index("row")
@@ -87,6 +89,11 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
     if unread.height:
         log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
     return named
+
+
+def stamps() -> pl.Expr:
+    """captured_at and utc_offset of IMAGES as one ISO text, as exports write it; null where there is no time."""
+    return pl.concat_str(pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3f"), pl.col("utc_offset").fill_null(""))
 
 
 def _clock(captured: pl.Series) -> pl.Series:

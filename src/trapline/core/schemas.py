@@ -73,6 +73,7 @@ IMAGES = Schema(
         "width_px": INT,
         "height_px": INT,
         "captured_at": TIME,
+        "utc_offset": TEXT,  # of captured_at, as the source writes it ("-07:00", "Z"); null where it does not
         "location_id": TEXT,
         "camera_id": TEXT,
         "deployment_id": TEXT,
@@ -134,7 +135,10 @@ FILES = Schema(
         "image_id": TEXT,
         "path": TEXT,  # relative to the project where it lies inside it, else absolute
         "bytes": INT,
-        "checksum": TEXT,
+        "checksum": TEXT,  # of the content; for a file that lies in a folder of the user's, its size and time of change
+        "width_px": INT,  # as stored, before EXIF orientation; of fetched files (null for those found in a folder)
+        "height_px": INT,
+        "orientation": INT,  # EXIF, 1 to 8
         "failure": TEXT,
     },
 )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from trapline.core import schemas
+
 TEXT, INT, REAL, BOOL = pl.String, pl.Int64, pl.Float64, pl.Boolean
 
 IMAGE_COLUMNS: dict[str, type[pl.DataType]] = {
@@ -64,6 +66,24 @@ class Annotations:
     created: str = ""
     notes: tuple[str, ...] = ()
     detections: bool = False
+
+
+def as_ready_made(given: Annotations) -> Annotations:
+    """The same annotations of pictures that are crops already: each is boxed whole and bears its image's labels."""
+    if (given.objects["source"] == schemas.READY_CROP).any():
+        return given
+    whole = {"box_x": 0.0, "box_y": 0.0, "box_w": 1.0, "box_h": 1.0}
+    labels = given.objects.select("image", "source_label", "conf", "validated", "validated_by", "problem").unique(
+        maintain_order=True
+    )
+    objects = labels.with_columns(
+        **{side: pl.lit(value) for side, value in whole.items()},
+        source_id="image",
+        unit=pl.lit("fraction"),
+        frame=pl.lit("displayed"),
+        source=pl.lit(schemas.READY_CROP),
+    )
+    return Annotations(given.images, complete(objects, OBJECT_COLUMNS), given.created, given.notes)
 
 
 def complete(frame: pl.DataFrame, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:

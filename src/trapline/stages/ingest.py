@@ -1,26 +1,28 @@
 """Annotation files -> images, locations, boxes, labels: one row per thing, nothing dropped silently."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from trapline.core import boxes, merging, places, schemas
+from trapline.core import boxes, merging, pairing, places, schemas
+from trapline.core.alignment import align
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
-from trapline.formats import recognise
+from trapline.formats import annotations, recognise
 from trapline.formats.annotations import Annotations
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """An annotation file and the dataset whose images it describes."""
+    """An annotation file and the dataset whose images it describes; `ready_made` where these are crops already."""
 
     dataset: str
     path: Path
+    ready_made: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> I
     Raises:
         InputError: A file is missing or cannot be used (all of them are named), or no image is left.
     """
-    read = _read_all(files)
+    read = _aligned(files, _read_all(files), log)
     for file, export in zip(files, read, strict=True):
         for note in export.notes:
             log.warn(f"{file.path.name}: {note}")
@@ -52,7 +54,13 @@ def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> I
     images, objects = merging.merge(listed, objects, log)
     if not images.height:
         raise InputError("no usable image is listed in " + ", ".join(file.path.name for file in files) + ".")
-    found_boxes, labels = boxes.boxes_and_labels(objects, cfg, log)
+    found_boxes, labels = pairing.pair(
+        *boxes.boxes_and_labels(objects, cfg, log),
+        threshold=cfg.detection_threshold,
+        rule=cfg.animals,
+        empty_labels=cfg.empty_labels,
+        log=log,
+    )
     images = places.name_places(images, log)
     images = places.name_sequences(images, cfg.sequence_gap_s, log)
     return Ingested(
@@ -69,12 +77,37 @@ def _read_all(files: Sequence[AnnotationFile]) -> list[Annotations]:
     problems: list[str] = []
     for file in files:
         try:
-            read.append(recognise.read(file.path, file.dataset))
+            found = recognise.read(file.path, file.dataset)
+            read.append(annotations.as_ready_made(found) if file.ready_made else found)
         except InputError as error:
             problems.append(str(error))
     if problems:
         raise InputError(f"{len(problems)} of {len(files)} annotation files cannot be used:", problems)
     return read
+
+
+def _aligned(files: Sequence[AnnotationFile], read: Sequence[Annotations], log: Log) -> list[Annotations]:
+    """The files, with a detector's paths relative to the folder that the annotations' are relative to."""
+    result = []
+    for file, export in zip(files, read, strict=True):
+        by_people = [
+            other.images["file_name"]
+            for beside, other in zip(files, read, strict=True)
+            if beside.dataset == file.dataset and not other.detections
+        ]
+        if export.detections and by_people:
+            known = pl.concat(by_people)
+            paths, words = align(export.images["file_name"], known)
+            if words:
+                log.note(f"{file.path.name}: {words}, so that they are those of the annotations.")
+            elif not paths.is_in(known.implode()).any():
+                log.warn(
+                    f"no image of {file.path.name} is listed by the other annotation files (first: {paths.first()!r}, "
+                    f"there: {known.first()!r}): its detections pair with no label. Paths must name the same files."
+                )
+            export = replace(export, images=export.images.with_columns(file_name=paths))  # noqa: PLW2901
+        result.append(export)
+    return result
 
 
 def _ranks(read: Sequence[Annotations]) -> list[int]:
