@@ -39,9 +39,40 @@ def dataset_csv_seeds() -> list[str]:
     return [head + 'islands/a/1.jpg___crop00.jpg,islands,007,x,0.9,"fox,owl"\nislands/2.jpg,islands,,x,,skunk\n']
 
 
+def megadetector_seeds() -> list[str]:
+    """MegaDetector results, plain, classified and as the old chain converts labels, as text."""
+    info = {"format_version": "1.4", "detector": "md_v5a.0.0.pt", "detection_completion_time": "2024-01-13 07:46:00"}
+    box = {"category": "1", "conf": 0.9, "bbox": [0.1, 0.2, 0.3, 0.4]}
+    named = [box | {"classifications": [["0", 0.8], ["1", 0.1]]}, box | {"category": "2", "conf": 0.1}]
+    images = [{"file": "a/b.jpg", "detections": named}, {"file": "c.jpg", "detections": None, "failure": "truncated"}]
+    plain = {"info": info, "detection_categories": {"1": "animal", "2": "person"}, "images": images}
+    classified = plain | {"classification_categories": {"0": "fox", "1": "owl"}}
+    old = {"info": {"format_version": 1.2, "detector": "cct_to_md"}, "detection_categories": {"1": "fox"}}
+    old |= {"images": [{"id": "x", "file": "a.jpg", "location": 7, "max_detection_conf": 1.0, "detections": [box]}]}
+    return [json.dumps(content) for content in (plain, classified, old)]
+
+
+def queried_images_seeds() -> list[str]:
+    """queried_images.json, as text."""
+    box = {"category": "animal", "bbox": [0.1, 0.2, 0.3, 0.4]}
+    entry = {"dataset": "islands", "location": 7, "class": "fox", "bbox": [box, box | {"confidence": 0.5}]}
+    bare = {"dataset": "islands", "location": "A", "class": "owl", "label": ["owl", "night"]}
+    return [json.dumps({"islands/a.jpg": entry | {"label": ["fox"]}, "islands/b.jpg": bare})]
+
+
+def image_csv_seeds() -> list[str]:
+    """A CSV of labels, short and with boxes, as text."""
+    boxed = "path,label,location,datetime,box_x,box_y,box_w,box_h,unit\n"
+    boxed += "a.jpg,fox,7,2024:01:13 07:46:00,.1,.2,.3,.4,fraction\n"
+    return ["path,label\na.jpg,fox\nb/c.jpg,\n", boxed, "FileName,Site,class\na.jpg,007,fox\n"]
+
+
 PARSERS: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "cct": (".json", cct_seeds),
     "classification_csv": (".csv", dataset_csv_seeds),
+    "megadetector": (".json", megadetector_seeds),
+    "queried_images": (".json", queried_images_seeds),
+    "image_csv": (".csv", image_csv_seeds),
 }
 
 

@@ -14,15 +14,11 @@ def chance(*parts: object) -> float:
 
 def chances(names: pl.Series, *parts: object) -> pl.Series:
     """`chance(*parts, name)` of every name; names are looked at once each."""
-    begun = hashlib.blake2b("".join(f"{part} " for part in parts).encode(), digest_size=8)
-
-    def one(name: str) -> float:
-        digest = begun.copy()
-        digest.update(name.encode())
-        return int.from_bytes(digest.digest()) / 2**64
-
+    begun = "".join(f"{part} " for part in parts).encode()
+    blake2b, number = hashlib.blake2b, int.from_bytes
     distinct = names.unique()
-    numbers = pl.Series([one(name) for name in distinct], dtype=pl.Float64)
+    digests = (blake2b(begun + name.encode(), digest_size=8).digest() for name in distinct.to_list())
+    numbers = pl.Series([number(digest) / 2**64 for digest in digests], dtype=pl.Float64)
     return names.replace_strict(distinct, numbers, return_dtype=pl.Float64)
 
 

@@ -231,13 +231,13 @@ def _heldback(frame: pl.DataFrame, cfg: DatasetConfig) -> pl.Series:
 
     Order and rounding come from hashes of seed and name, so that adding images elsewhere moves nothing here.
     """
-    sequences = frame.select("group_id", "sequence_id").unique()
+    keys = ["group_id", "sequence_id"]
+    sequences = frame.select(keys).unique()
     sequences = sequences.with_columns(
         key=chances(sequences["sequence_id"], cfg.seed),
         rounding=chances(sequences["group_id"], cfg.seed, "group"),
     ).sort("group_id", "key")
     wanted = (pl.len() * cfg.heldback_frac + pl.col("rounding").first()).floor().clip(upper_bound=pl.len() - 1)
     place = pl.int_range(pl.len()).over("group_id")
-    marked = sequences.with_columns(heldback=place < wanted.over("group_id"))
-    keys = ["group_id", "sequence_id"]
-    return frame.select(keys).join(marked, on=keys, how="left", maintain_order="left")["heldback"]
+    marked = sequences.filter(place < wanted.over("group_id")).select(*keys, heldback=pl.lit(True))
+    return frame.select(keys).join(marked, on=keys, how="left", maintain_order="left")["heldback"].fill_null(False)
