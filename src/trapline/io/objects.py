@@ -9,26 +9,25 @@ From any thread, blocking (what a crop worker that streams does):
         ...
     # StoreRefused and StoreDown (TraplineErrors) mean that no object will come: let them end the stage.
 
-From a coroutine on `loop()`, `await store.get(key)` gives the same without a copy. One store serves all threads: how
-many requests run and how many bytes are held is bounded by the store, whoever asks.
+From a coroutine on `loop.loop()`, `await store.get(key)` gives the same without a copy. One store serves all threads:
+how many requests run and how many bytes are held is bounded by the store, whoever asks.
 """
 
 import asyncio
-import atexit
 import hashlib
 import random
 import re
-import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 from trapline.core.config import FetchConfig
 from trapline.core.errors import StoreDown, StoreRefused
 from trapline.io.answers import Problem, problem_of
 from trapline.io.connect import Connection, connect
+from trapline.io.loop import run
 from trapline.io.pace import Gate, Pace
 
 FIRST_CONTACT_S = 30.0  # a host that never answered is given up after this
@@ -79,7 +78,7 @@ def open_store(url: str, cfg: FetchConfig, *, proven: bool = False) -> "Store":
 
 
 class Store:
-    """An opened store. `read` and `size` are for threads; `get` and `head` for coroutines on `loop()`."""
+    """An opened store. `read` and `size` are for threads; `get` and `head` for coroutines on the loop."""
 
     def __init__(self, connection: Connection, cfg: FetchConfig, *, proven: bool = False):
         self.connection = connection
@@ -91,6 +90,7 @@ class Store:
         self._tags_are_md5: bool | None = None  # not known until one agrees; KMS-encrypted buckets have other tags
         self._begun_at = self._came_at = 0.0  # of the first attempt, and of the last success
         self._given_up = self._missing = 0  # since the last success
+        self._ended: StoreRefused | StoreDown | None = None  # what nothing more is asked after
 
     def read(self, key: str) -> bytes:
         """The object's bytes. Blocks; call it from any thread but the loop's.
@@ -142,11 +142,8 @@ class Store:
         """The object's size in bytes. Raises as `get`."""
 
         async def once() -> int:
-            await self._pace.gate.enter()
-            try:
+            async with self._turn():
                 return (await self.connection.client.head_async(key))["size"]
-            finally:
-                self._pace.gate.leave()
 
         return await self._try(once, None)
 
@@ -156,10 +153,20 @@ class Store:
 
     # -- one attempt ----------------------------------------------------------------------------------------------
 
-    async def _request(self, key: str) -> tuple[Any, str]:
-        """One GET, whole: its bytes and the store's tag. Waits for its turn, and for room in memory."""
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until one more request may run; raise where none may any more."""
         await self._pace.gate.enter()
         try:
+            if self._ended is not None:
+                raise self._ended
+            yield
+        finally:
+            self._pace.gate.leave()
+
+    async def _request(self, key: str) -> tuple[Any, str]:
+        """One GET, whole: its bytes and the store's tag. Waits for its turn, and for room in memory."""
+        async with self._turn():
             begin = time.monotonic()
             answer = await self.connection.client.get_async(key)
             size = answer.meta["size"]
@@ -172,8 +179,6 @@ class Store:
                 self._bytes.leave(size)
             self._pace.done(size, time.monotonic() - begin)
             return data, (answer.meta["e_tag"] or "").strip('"')
-        finally:
-            self._pace.gate.leave()
 
     def _verify(self, data: Any, tag: str, seen: str) -> tuple[str, str | None]:
         """(checksum of the bytes, what is odd about it). `seen`: the checksum of the attempt before."""
@@ -233,9 +238,11 @@ class Store:
         if problem.kind == "missing" and not known:
             self._missing += 1
             if self._missing >= MISSING_AT_FIRST:
-                raise StoreRefused(
-                    f"none of the first {self._missing} images is in {self.place} (asked with "
-                    f"{self.connection.who}). Check the dataset's `images:` and fetch's --bucket and --key."
+                self._end_with(
+                    StoreRefused(
+                        f"none of the first {MISSING_AT_FIRST} images is in {self.place} (asked with "
+                        f"{self.connection.who}). Check the dataset's `images:` and fetch's --bucket and --key."
+                    )
                 )
         if problem.kind == "denied" and not known:
             end = time.monotonic() + min(FIRST_ANSWERS_S, self._cfg.budget_s)
@@ -250,12 +257,12 @@ class Store:
     def _refuse(self, problem: Problem) -> NoReturn:
         who, hint = self.connection.who, problem.hint
         if problem.kind == "bucket":
-            raise StoreRefused(f"{self.place}: there is no such bucket. Check the dataset's `images:`, or --bucket.")
+            self._end_with(StoreRefused(f"{self.place}: there is no such bucket. Check `images:`, or --bucket."))
         if problem.kind == "region":
             right = f"--region {hint}" if hint else "--region with its own"
-            raise StoreRefused(f"{self.place} is in another region (asked with {who}). Name it: {right}.")
+            self._end_with(StoreRefused(f"{self.place} is in another region (asked with {who}). Name it: {right}."))
         why = f"{problem.reason}, {hint}" if hint else problem.reason
-        raise StoreRefused(f"{self.place} refused what was asked with {who}: {why}. {self.connection.renew}")
+        self._end_with(StoreRefused(f"{self.place} refused what was asked with {who}: {why}. {self.connection.renew}"))
 
     def _count_given_up(self, begin: float, problem: Problem) -> None:
         """End it all where nothing has come for long, rather than fail every object in turn."""
@@ -268,35 +275,14 @@ class Store:
             self._down(problem, silent)
 
     def _down(self, problem: Problem, seconds: float) -> NoReturn:
-        raise StoreDown(
-            f"{self.place} has given nothing for {seconds:.0f} s: {problem.reason}. Check the address and the network, "
-            "then run the same command again: what was fetched is kept."
+        self._end_with(
+            StoreDown(
+                f"{self.place} has given nothing for {seconds:.0f} s: {problem.reason}. Check the address and the "
+                "network, then run the same command again: what was fetched is kept."
+            )
         )
 
-
-# -- the loop -----------------------------------------------------------------------------------------------------
-
-
-@cache
-def loop() -> asyncio.AbstractEventLoop:
-    """The event loop that all stores live on, in a thread of its own; begun when first asked for."""
-    made = asyncio.new_event_loop()
-    thread = threading.Thread(target=made.run_forever, name="trapline-objects", daemon=True)
-    thread.start()
-
-    def end() -> None:
-        made.call_soon_threadsafe(made.stop)
-        thread.join(timeout=5)
-
-    atexit.register(end)
-    return made
-
-
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine on the loop and wait for it; cancelled where the waiting is interrupted."""
-    future = asyncio.run_coroutine_threadsafe(work, loop())
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+    def _end_with(self, error: StoreRefused | StoreDown) -> NoReturn:
+        """Raise what concerns the whole store, now and for whoever asks it again."""
+        self._ended = self._ended or error
+        raise self._ended
