@@ -275,6 +275,12 @@ def test_never_more_requests_than_allowed(server):
     assert server.most_inside == 3
 
 
+def test_waiting_for_a_turn_is_not_held_against_an_object(server):
+    server.delay = 0.05
+    all_of(http(server, QUICK.model_copy(update={"max_concurrency": 1, "budget_s": 1.0})), 40)
+    assert sum(server.gets.values()) == 40
+
+
 def test_the_number_of_requests_grows_where_it_pays(server):
     server.delay = 0.05
     all_of(http(server, FetchConfig()), 800)

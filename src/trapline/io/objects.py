@@ -142,8 +142,7 @@ class Store:
         """The object's size in bytes. Raises as `get`."""
 
         async def once() -> int:
-            async with self._turn():
-                return (await self.connection.client.head_async(key))["size"]
+            return (await self.connection.client.head_async(key))["size"]
 
         return await self._try(once, None)
 
@@ -165,20 +164,19 @@ class Store:
             self._pace.gate.leave()
 
     async def _request(self, key: str) -> tuple[Any, str]:
-        """One GET, whole: its bytes and the store's tag. Waits for its turn, and for room in memory."""
-        async with self._turn():
-            begin = time.monotonic()
-            answer = await self.connection.client.get_async(key)
-            size = answer.meta["size"]
-            if size > self._bytes.limit:
-                raise ObjectFailure(f"larger than {self._cfg.in_flight_mb} MB (in_flight_mb)")
-            await self._bytes.enter(size)
-            try:
-                data = await answer.bytes_async()
-            finally:
-                self._bytes.leave(size)
-            self._pace.done(size, time.monotonic() - begin)
-            return data, (answer.meta["e_tag"] or "").strip('"')
+        """One GET, whole: its bytes and the store's tag. Waits for room in memory before it reads them."""
+        begin = time.monotonic()
+        answer = await self.connection.client.get_async(key)
+        size = answer.meta["size"]
+        if size > self._bytes.limit:
+            raise ObjectFailure(f"larger than {self._cfg.in_flight_mb} MB (in_flight_mb)")
+        await self._bytes.enter(size)
+        try:
+            data = await answer.bytes_async()
+        finally:
+            self._bytes.leave(size)
+        self._pace.done(size, time.monotonic() - begin)
+        return data, (answer.meta["e_tag"] or "").strip('"')
 
     def _verify(self, data: Any, tag: str, seen: str) -> tuple[str, str | None]:
         """(checksum of the bytes, what is odd about it). `seen`: the checksum of the attempt before."""
@@ -196,33 +194,36 @@ class Store:
     # -- again, or not --------------------------------------------------------------------------------------------
 
     async def _try(self, once: Callable[[], Coroutine[Any, Any, _T | Problem]], budget_s: float | None) -> _T:
-        """Attempts until one succeeds, one fails for good, or the time is up."""
-        begin = time.monotonic()
-        self._begun_at = self._begun_at or begin
-        deadline = begin + min(budget_s or self._cfg.budget_s, self._cfg.budget_s)
-        problem, tries = Problem("transient", "timed out"), 0
+        """Attempts until one succeeds, one fails for good, or the time is up. Waiting for a turn takes no time."""
+        left = min(budget_s or self._cfg.budget_s, self._cfg.budget_s)
+        problem, tries, first = Problem("transient", "timed out"), 0, 0.0
         while True:
-            try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    result = await once()
-            except TimeoutError:
-                self._pace.refused()
-                break
-            except (ObjectFailure, StoreRefused, StoreDown):
-                raise
-            except Exception as error:  # obstore's own, and whatever a source of credentials raises inside it
-                result = problem_of(error, plain_http=self.connection.scheme == "http")
-            if not isinstance(result, Problem):
-                self._came_at, self._given_up = time.monotonic(), 0
-                return result
+            async with self._turn():
+                begin = time.monotonic()
+                first = first or begin
+                self._begun_at = self._begun_at or begin
+                try:
+                    async with asyncio.timeout(left):
+                        result = await once()
+                except TimeoutError:
+                    self._pace.refused()
+                    break
+                except (ObjectFailure, StoreRefused, StoreDown):
+                    raise
+                except Exception as error:  # obstore's own, and whatever a source of credentials raises inside it
+                    result = problem_of(error, plain_http=self.connection.scheme == "http")
+                if not isinstance(result, Problem):
+                    self._came_at, self._given_up = time.monotonic(), 0
+                    return result
             problem = result
             await self._judge(problem)
             wait = random.uniform(0.5, 1.0) * min(FIRST_WAIT_S[problem.kind] * 2**tries, LONGEST_WAIT_S)
             tries += 1
-            if time.monotonic() + wait >= deadline:
+            left -= time.monotonic() - begin + wait
+            if left <= 0:
                 break
             await asyncio.sleep(wait)
-        self._count_given_up(begin, problem)
+        self._count_given_up(first, problem)
         raise ObjectFailure(problem.reason, transient=True)
 
     async def _judge(self, problem: Problem) -> None:
