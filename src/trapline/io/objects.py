@@ -18,8 +18,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -58,7 +57,8 @@ class Fetched:
 
     Args:
         data: Its bytes, as a buffer.
-        checksum: Of the bytes: `md5-...` where the store's own tag is one and agrees, else `sha256-...`.
+        checksum: What stands for the bytes: `md5-...` where the store's tag is one, and agrees; else `tag-...`, the tag
+            of that version and the size; `sha256-...` where the store gives no tag.
     """
 
     data: Any
@@ -122,19 +122,18 @@ class Store:
         Raises:
             ObjectFailure, StoreRefused, StoreDown: As `read`.
         """
-        seen = ""
+        seen: Any = None  # the odd bytes of the attempt before
 
         async def once() -> Fetched | Problem:
             nonlocal seen
             data, tag = await self._request(key)
-            checksum, odd = self._verify(data, tag, seen)
+            again = seen is not None and data == seen
+            checksum, odd = self._verify(data, tag, again)
             odd = odd or (check(data) if check else None)
             if odd is None:
                 return Fetched(data, checksum)
-            if checksum == seen:
-                return Problem("permanent", odd)
-            seen = checksum
-            return Problem("odd", odd)
+            seen = data
+            return Problem("permanent" if again else "odd", odd)
 
         return await self._try(once, budget_s)
 
@@ -152,17 +151,6 @@ class Store:
 
     # -- one attempt ----------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait until one more request may run; raise where none may any more."""
-        await self._pace.gate.enter()
-        try:
-            if self._ended is not None:
-                raise self._ended
-            yield
-        finally:
-            self._pace.gate.leave()
-
     async def _request(self, key: str) -> tuple[Any, str]:
         """One GET, whole: its bytes and the store's tag. Waits for room in memory before it reads them."""
         begin = time.monotonic()
@@ -178,43 +166,46 @@ class Store:
         self._pace.done(size, time.monotonic() - begin)
         return data, (answer.meta["e_tag"] or "").strip('"')
 
-    def _verify(self, data: Any, tag: str, seen: str) -> tuple[str, str | None]:
-        """(checksum of the bytes, what is odd about it). `seen`: the checksum of the attempt before."""
-        if self._tags_are_md5 is False or not re.fullmatch(r"[0-9a-f]{32}", tag):
-            return f"sha256-{hashlib.sha256(data).hexdigest()[:32]}", None
-        checksum = f"md5-{hashlib.md5(data, usedforsecurity=False).hexdigest()}"
-        if checksum == f"md5-{tag}":
-            self._tags_are_md5 = True
-        elif self._tags_are_md5 is None and checksum == seen:
+    def _verify(self, data: Any, tag: str, again: bool) -> tuple[str, str | None]:
+        """(checksum, what is odd about the bytes). `again`: the attempt before brought the same."""
+        if self._tags_are_md5 is not False and re.fullmatch(r"[0-9a-f]{32}", tag):
+            digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if digest == tag:
+                self._tags_are_md5 = True
+                return f"md5-{digest}", None
+            if not (again and self._tags_are_md5 is None):
+                return "", BAD_CHECKSUM
             self._tags_are_md5 = False  # the same bytes twice, and no tag ever agreed: they are no MD5 at all
-        else:
-            return checksum, BAD_CHECKSUM
-        return checksum, None
+        return f"tag-{tag}-{len(data)}" if tag else f"sha256-{hashlib.sha256(data).hexdigest()[:32]}", None
 
     # -- again, or not --------------------------------------------------------------------------------------------
 
     async def _try(self, once: Callable[[], Coroutine[Any, Any, _T | Problem]], budget_s: float | None) -> _T:
         """Attempts until one succeeds, one fails for good, or the time is up. Waiting for a turn takes no time."""
         left = min(budget_s or self._cfg.budget_s, self._cfg.budget_s)
-        problem, tries, first = Problem("transient", "timed out"), 0, 0.0
+        problem, tries, first, begin = Problem("transient", "timed out"), 0, 0.0, 0.0
         while True:
-            async with self._turn():
+            await self._pace.gate.enter()
+            try:
+                if self._ended is not None:
+                    raise self._ended
                 begin = time.monotonic()
                 first = first or begin
                 self._begun_at = self._begun_at or begin
-                try:
-                    async with asyncio.timeout(left):
-                        result = await once()
-                except TimeoutError:
-                    self._pace.refused()
-                    break
-                except (ObjectFailure, StoreRefused, StoreDown):
-                    raise
-                except Exception as error:  # obstore's own, and whatever a source of credentials raises inside it
-                    result = problem_of(error, plain_http=self.connection.scheme == "http")
-                if not isinstance(result, Problem):
-                    self._came_at, self._given_up = time.monotonic(), 0
-                    return result
+                async with asyncio.timeout(left):
+                    result = await once()
+            except TimeoutError:
+                self._pace.refused()
+                break
+            except (ObjectFailure, StoreRefused, StoreDown):
+                raise
+            except Exception as error:  # obstore's own, and whatever a source of credentials raises inside it
+                result = problem_of(error, plain_http=self.connection.scheme == "http")
+            finally:
+                self._pace.gate.leave()
+            if not isinstance(result, Problem):
+                self._came_at, self._given_up = time.monotonic(), 0
+                return result
             problem = result
             await self._judge(problem)
             wait = random.uniform(0.5, 1.0) * min(FIRST_WAIT_S[problem.kind] * 2**tries, LONGEST_WAIT_S)
