@@ -13,12 +13,14 @@ _PUBLIC = {
     "Project": "trapline.project",
     "init": "trapline.apps.init",
     "labels": "trapline.apps.labels",
+    "convert": "trapline.apps.convert",
     "Log": "trapline.core.log",
     **{name: f"trapline.stages.{name}" for name in _STAGES},
     **{f"{name.title()}Config": "trapline.core.config" for name in (*_STAGES, "project")},
 }
 
 if TYPE_CHECKING:
+    from trapline.apps.convert import convert as convert
     from trapline.apps.init import init as init
     from trapline.apps.labels import labels as labels
     from trapline.core.log import Log as Log

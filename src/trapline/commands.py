@@ -1,7 +1,7 @@
 """The commands: one function each, named and worded like the Python call it makes. Imported when a command runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -11,6 +11,8 @@ from trapline.core.errors import InputError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
+Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
+Flat = Parameter(name="*")
 ProjectFolder = Annotated[Path, Parameter(name=["--project", "-p"], help="The project's folder.")]
 MaxFailures = Annotated[
     int | None, Parameter(help="Images that may fail before the exit code is 3. Default: from trapline.yaml.")
@@ -24,21 +26,35 @@ def init(
     images: str | None = None,
     dataset: str | None = None,
     dataset_csv: Path | None = None,
+    folders: str | None = None,
+    ready_made: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Make a project from an export and a folder of images, or add a dataset to one.
 
     Args:
         directory: The project's folder; made if it does not exist.
-        annotations: One or more exports (Animl's or LILA's COCO Camera Traps JSON). Copied into the project.
+        annotations: One or more files or folders of any format that trapline reads (docs/formats.md), copied into the
+            project. Without any, the folders that images lie in name their labels.
         images: Folder that the export's file names are relative to (the images stay where they are), or the URL that
             their keys are below: s3://bucket/prefix, gs://, az://, https:// (fetched by `trapline fetch`).
         dataset: A name for these images. Default: the folder's name.
         dataset_csv: An old classification_ds.csv instead of exports; `images` is then the folder of its crops.
+        folders: Without annotations: what the folders name, outermost first, such as location/label.
+        ready_made: The pictures are crops already; they are taken whole.
     """
     from trapline.apps.init import init as make
 
     log = ConsoleLog()
-    project = make(directory, annotations or (), images, dataset, dataset_csv=dataset_csv, log=log)
+    project = make(
+        directory,
+        annotations or (),
+        images,
+        dataset,
+        dataset_csv=dataset_csv,
+        folder_names=folders,
+        ready_made=ready_made,
+        log=log,
+    )
     log.note(f"wrote {project.layout.config}")
     log.note(f"next: trapline run --project {directory}")
 
@@ -128,6 +144,49 @@ def labels(
         log.note(f"trapline dataset --label-map-file {suggest.resolve()}")
 
 
+def convert(
+    *sources: Path,
+    to: Literal["cct", "md", "queried-images", "csv", "camtrap-dp"],
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    images: Path | None = None,
+    locations: Path | None = None,
+    utc_offset: str | None = None,
+    scientific_names: Path | None = None,
+    metadata: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    cfg: Annotated[config.IngestConfig | None, Flat] = None,
+) -> None:
+    """Convert annotations of one format into another; several files of the same images are merged.
+
+    Args:
+        sources: Files or folders of any format that trapline reads (docs/formats.md), or one project's folder. A
+            corrections.csv among them is applied.
+        to: The format to write.
+        out: The file to write; for camtrap-dp the folder.
+        images: Folder of the full-size images, whose headers tell the sizes that annotations do not state.
+        locations: locations.csv with coordinates (dataset,location,latitude,longitude).
+        utc_offset: Zone of time stamps that do not state theirs, such as -08:00.
+        scientific_names: CSV of label,scientific_name, for camtrap-dp.
+        metadata: JSON with fields of camtrap-dp's datapackage.json (title, contributors, project, licenses).
+        overwrite: Replace the output if it exists.
+    """
+    from trapline.apps.convert import convert as run_convert
+
+    run_convert(
+        sources,
+        to,
+        out,
+        images=images,
+        locations=locations,
+        utc_offset=utc_offset,
+        scientific_names=scientific_names,
+        metadata=metadata,
+        overwrite=overwrite,
+        cfg=cfg,
+        log=ConsoleLog(),
+    )
+
+
 def demo(directory: Path = Path("trapline-demo"), *, seed: int = 0) -> None:
     """Draw a camera-trap project (no download) and run the whole pipeline on it.
 
@@ -150,10 +209,6 @@ def _make(stage: str, cfg: config.Section | None, project: Path, save: bool, max
     opened.make(stage, options, max_failures=max_failures)
     if stage == "evaluate":
         show_report(opened)
-
-
-Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
-Flat = Parameter(name="*")
 
 
 def ingest(

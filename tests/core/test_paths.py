@@ -1,11 +1,12 @@
 import re
 from pathlib import PurePosixPath, PureWindowsPath
 
+import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trapline.core.paths import MAX_PART_BYTES, unsafe_reason
+from trapline.core.paths import MAX_PART_BYTES, RESERVED, unsafe_reason, unsafe_reasons
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,13 @@ def test_what_passes_stays_below_its_folder(name):
         assert path.is_relative_to(path.parts[0] + "project")
         assert ".." not in path.parts
     assert all(len(part.encode()) <= 255 - len("___crop100_detector.jpg") for part in re.split(r"[/\\]", name))
+
+
+AWKWARD = PIECES | st.sampled_from(
+    [*RESERVED, "COM1", "Nul", "\u3000", "\x85", "\x1f", "\x7f", "\n", "ſ", "é" * 101, "x" * 201]
+)
+
+
+@given(st.lists(st.lists(AWKWARD, max_size=5).map("".join), max_size=6))
+def test_a_column_of_names_is_judged_as_each_of_them_is(names):
+    assert unsafe_reasons(pl.Series(names, dtype=pl.String)).to_list() == [unsafe_reason(name) for name in names]

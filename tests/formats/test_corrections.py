@@ -19,7 +19,7 @@ def test_the_last_row_of_a_box_wins(tmp_path):
         + "i2,b2,exclude,fox,,Ada,2024-06-01T10:01:00+00:00\n"
         + 'i1,b1,relabel,skunk,"fox, red",Bo,2024-06-02T10:00:00+00:00\n'
         + "i3,b3,unsure,fox,,Ada,\n",
-    ) == [("b2", "exclude", None), ("b1", "relabel", "fox, red"), ("b3", "unsure", None)]
+    ) == [("b2", "exclude", None, "Ada"), ("b1", "relabel", "fox, red", "Bo"), ("b3", "unsure", None, "Ada")]
 
 
 @pytest.mark.parametrize("text", [None, "", HEADER])
@@ -27,7 +27,7 @@ def test_no_decisions(tmp_path, text):
     if text is not None:
         (tmp_path / "corrections.csv").write_text(text)
     found = corrections.read(tmp_path / "corrections.csv")
-    assert found.columns == ["box_id", "action", "to"]
+    assert found.columns == ["box_id", "action", "to", "who"]
     assert found.is_empty()
 
 

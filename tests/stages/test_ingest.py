@@ -65,6 +65,7 @@ def test_an_export_becomes_four_tables(take):
             640,
             480,
             seen,
+            "-07:00",
             "Ridge",
             "cam1",
             "Ridge",
@@ -77,6 +78,7 @@ def test_an_export_becomes_four_tables(take):
             "original/e2:i-original.jpg",
             640,
             480,
+            None,
             None,
             "Creek",
             "cam2",
@@ -215,7 +217,7 @@ def test_the_newest_export_wins(take, old, new, newest_first):
     assert found.boxes["box_x"].to_list() == [5.0]
     assert accounts(log) == [
         "2 images listed -> 1 images; left out 1 listed again (the newest export wins)",
-        "2 annotations -> 1 boxes; left out 1 of an image left out or listed in a newer export",
+        "2 annotations -> 1 boxes; left out 1 of an image listed in a newer export",
     ]
 
 
@@ -262,7 +264,7 @@ def test_unsafe_names_are_left_out_and_shown(take):
         "file name is reserved by Windows": 1,
         "file name is too long": 1,
     }
-    assert log.accounts[1].left_out == {"of an image left out or listed in a newer export": 1}
+    assert log.accounts[1].left_out == {"of an image left out": 1}
     assert sum("images left out: file name" in line for line in log.warnings) == 5
 
 

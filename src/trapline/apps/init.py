@@ -9,8 +9,8 @@ from trapline.core import urls
 from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
-from trapline.formats import classification_csv
-from trapline.io import atomic, project_file
+from trapline.formats import camtrap_dp, classification_csv, folders, recognise
+from trapline.io import atomic, project_file, tables
 from trapline.io.layout import Layout
 from trapline.project import Project
 from trapline.stages.fetch import fetch
@@ -24,6 +24,8 @@ def init(
     dataset: str | None = None,
     *,
     dataset_csv: str | Path | None = None,
+    folder_names: str | None = None,
+    ready_made: bool = False,
     log: Log | None = None,
 ) -> Project:
     """Make a project, or add a dataset to one.
@@ -33,26 +35,29 @@ def init(
 
     Args:
         directory: The project folder; made if it does not exist.
-        annotations: Exports that describe the dataset's images.
+        annotations: Files or folders that describe the dataset's images, of any format that trapline reads; files of
+            labels and of detections go together. Without any, the folders that images lie in name their labels.
         images: Folder that the exports' file names are relative to, or the URL that the images' keys are below (what
             is secret in it is not stored). Default: images/<dataset> in the project. With a CSV, the folder of its
             crops; without it the project can be split, not trained.
         dataset: Its name; default: the project folder's. A CSV names its datasets itself.
         dataset_csv: An old classification_ds.csv instead of exports.
+        folder_names: Without annotations: what the folders of images name, outermost first ("location/label").
+            Default: judged by which names come again.
+        ready_made: The pictures are crops already; they are taken whole.
 
     Raises:
         InputError: A file cannot be used, the images are not there, or the dataset exists already.
     """
     log = log or Log()
-    if (dataset_csv is None) == (not annotations):
-        raise InputError(
-            "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
-        )
-    if dataset_csv is not None:
-        return _from_csv(Path(dataset_csv), directory, images, dataset, log)
+    given = _recognised(annotations, dataset_csv, images, log)
+    lists = [path for path, kind in given.items() if recognise.names_datasets(kind)]
+    if lists and len(given) > 1:
+        raise InputError(f"{lists[0].name} names its datasets itself: make a project of it alone.")
+    if lists:
+        return _from_list(lists[0], given[lists[0]], directory, images, dataset, log)
     layout = Layout(Path(directory).expanduser().resolve())
     name = dataset or _name(layout.root.name)
-    sources = [Path(path).expanduser().resolve() for path in annotations]
     url = str(images) if images and urls.is_url(str(images)) else None
     folder = Path(images).expanduser().resolve() if images and url is None else layout.images(name, None)
     known = project_file.read(layout.config).datasets if layout.config.exists() else {}
@@ -61,14 +66,21 @@ def init(
             f"{layout.root} is a project with a dataset {name} already. Add another with --dataset NAME, or list newer "
             "exports under its `annotations:` in trapline.yaml."
         )
-    found = ingest([AnnotationFile(name, path) for path in sources], IngestConfig(), log=log)
+    sources = [path.resolve() for path in given] or [_listed(folder, folder_names, layout, name, log)]
+    found = ingest([AnnotationFile(name, path, ready_made) for path in sources], IngestConfig(), log=log)
+    if not found.boxes.height and found.labels.height:
+        log.warn(
+            f"none of the {found.labels.height} labels has a box, so there will be no crop. Run a detector "
+            "(MegaDetector) on the images and give its JSON file beside the labels with --annotations; or, if the "
+            "pictures are crops already, say --ready-made."
+        )
     if url is None:
         fetch(found.images, {name: folder}, root=layout.root, log=log)
     else:
         _say_what_is_next(url, name, log)
     copies = [_copy(path, layout.root / "annotations", layout) for path in sources]
     place = urls.without_secrets(url) if url else layout.shorten(folder) if images else None
-    source = DatasetSource(annotations=tuple(copies), images=place)
+    source = DatasetSource(annotations=tuple(copies), images=place, ready_made=ready_made)
     if known:
         project_file.set_values(layout.config, "datasets", {name: source.model_dump(mode="json")})
     else:
@@ -76,19 +88,53 @@ def init(
     return Project(layout.root, log)
 
 
-def _from_csv(path: Path, directory: str | Path, images: str | Path | None, dataset: str | None, log: Log) -> Project:
-    """A project from a classification_ds.csv; a splits.json beside it is copied too."""
+def _recognised(
+    annotations: Sequence[str | Path], dataset_csv: str | Path | None, images: str | Path | None, log: Log
+) -> dict[Path, str]:
+    """Path -> format of every file that a project is made from; says so, for a wrong guess must not be missed."""
+    if dataset_csv is not None and annotations:
+        raise InputError(
+            "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
+        )
+    if dataset_csv is None and not annotations and images is None:
+        raise InputError(
+            "a project is made from --annotations (exports), from --images whose folders name their labels, or from "
+            "--dataset-csv (an old dataset file): give one."
+        )
+    if dataset_csv is None and not annotations and urls.is_url(str(images)):
+        raise InputError("folders name labels only where the images lie on this disk; give --annotations.")
+    given = {path: recognise.recognise(path) for path in (Path(name).expanduser() for name in annotations)}
+    if dataset_csv is not None:
+        given = {Path(dataset_csv).expanduser(): "classification-ds"}
+    for path, kind in given.items():
+        log.note(f"{path.name}: {recognise.title(kind)}")
+    return given
+
+
+def _listed(folder: Path, folder_names: str | None, layout: Layout, dataset: str, log: Log) -> Path:
+    """Write what folders name as a CSV, which is the project's annotation file from now on."""
+    found = folders.read(folder, folder_names)
+    for note in found.notes:
+        log.note(note)
+    rows = found.objects.select(source_id="image", label="source_label").join(found.images, on="source_id")
+    target = layout.root / "annotations" / f"{dataset}.csv"
+    told = [name for name in ("location", "camera", "deployment", "sequence") if rows[name].count()]
+    tables.save_csv(target, rows.select("label", *told, path="file_name").select("path", "label", *told))
+    return target
+
+
+def _from_list(
+    path: Path, kind: str, directory: str | Path, images: str | Path | None, dataset: str | None, log: Log
+) -> Project:
+    """A project from a file that names datasets itself; a splits.json beside it is copied too."""
     layout = Layout(Path(directory).expanduser().resolve())
     path = path.expanduser().resolve()
-    names = classification_csv.datasets(path)
+    names = recognise.datasets(path, kind)
+    ready_made = kind == "classification-ds"
     if dataset is not None:
-        raise InputError(
-            f"--dataset does not go with --dataset-csv: {path.name} names its datasets ({', '.join(names)})."
-        )
+        raise InputError(f"--dataset does not go with {path.name}: it names its datasets ({', '.join(names)}).")
     if layout.config.exists():
-        raise InputError(
-            f"{layout.root} is a project already. Make another folder: trapline init DIR --dataset-csv FILE"
-        )
+        raise InputError(f"{layout.root} is a project already. Make another folder for {path.name}.")
     bad = [name for name in names if not re.fullmatch(DATASET_NAME, name)]
     if bad:
         raise InputError(
@@ -99,16 +145,20 @@ def _from_csv(path: Path, directory: str | Path, images: str | Path | None, data
             f"--images with --dataset-csv is a folder of crops; {urls.without_secrets(str(images))} is none."
         )
     parent = Path(images).expanduser().resolve() if images else None
-    below = parent is not None and classification_csv.has_prefix(path)
-    folders = {name: (parent / name if below else parent) if parent else None for name in names}
+    below = parent is not None and (not ready_made or classification_csv.has_prefix(path))
+    places = {name: (parent / name if below else parent) if parent else None for name in names}
+    if not ready_made:
+        places = {name: place or layout.images(name, None) for name, place in places.items()}
     found = ingest([AnnotationFile(name, path) for name in names], IngestConfig(), log=log)
-    with_crops = {name: folder for name, folder in folders.items() if folder is not None}
+    with_crops = {name: folder for name, folder in places.items() if folder is not None}
     if with_crops:
         fetch(found.images, with_crops, root=layout.root, log=log)
     copy = _copy(path, layout.root / "annotations", layout)
     sources = {
-        name: DatasetSource(annotations=(copy,), images=layout.shorten(folder) if folder else None)
-        for name, folder in folders.items()
+        name: DatasetSource(
+            annotations=(copy,), images=layout.shorten(folder) if folder else None, ready_made=ready_made
+        )
+        for name, folder in places.items()
     }
     project_file.write_new(layout.config, ProjectConfig(datasets=sources))
     if (path.parent / "splits.json").exists():
@@ -138,6 +188,11 @@ def _copy(path: Path, folder: Path, layout: Layout) -> str:
     """Copy an export into the project (unless it lies there already) and return its path in trapline.yaml."""
     if path.is_relative_to(layout.root):
         return layout.shorten(path)
+    if path.name == camtrap_dp.DESCRIPTOR:
+        path = path.parent
+    if path.is_dir():
+        inside = [_copy(file, folder / path.name, layout) for file in sorted(path.iterdir()) if file.is_file()]
+        return str(Path(inside[0]).parent)
     target = folder / path.name
     number = 2
     while target.exists() and target.read_bytes() != path.read_bytes():

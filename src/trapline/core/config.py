@@ -28,24 +28,13 @@ class DatasetSource(Section):
     """One dataset: annotation files that describe the same images, and where those images lie."""
 
     annotations: tuple[str, ...] = Field(min_length=1)
-    """Annotation files (Animl's or LILA's COCO Camera Traps JSON, or one classification_ds.csv), relative to the
-    project or absolute."""
+    """Annotation files of any format that trapline reads (docs/formats.md), relative to the project or absolute. Files
+    of labels and of detections of the same images go together."""
     images: str | None = None
-    """Folder of the full-size images (of the crops, for a CSV); they stay where they are. Or the URL that their keys
+    """Folder of the full-size images (or of ready-made crops); they stay where they are. Or the URL that their keys
     are below (s3://, gs://, az://, https://): they are fetched to images/<dataset>. Default: that folder."""
-
-    @property
-    def is_ready_made(self) -> bool:
-        """Whether a classification_ds.csv describes crops that were cut already."""
-        return any(path.casefold().endswith(".csv") for path in self.annotations)
-
-    @model_validator(mode="after")
-    def _one_kind_of_file(self) -> "DatasetSource":
-        if self.is_ready_made and len(self.annotations) > 1:
-            raise ValueError(
-                "annotations: a classification_ds.csv stands alone; give other files a dataset of their own"
-            )
-        return self
+    ready_made: bool = False
+    """The pictures are crops already, each showing one thing: they are taken whole."""
 
     @model_validator(mode="after")
     def _no_secret_in_a_url(self) -> "DatasetSource":
@@ -64,6 +53,11 @@ class IngestConfig(Section):
     """Keep only labels that a person validated (exports that do not say are taken as validated)."""
     empty_labels: tuple[Label, ...] = ("empty", "blank", "nothing")
     """Labels that mean "no animal". Their boxes are not objects and give no crops."""
+    detection_threshold: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Least confidence of a detector's box that is paired with its image's label. MegaDetector 5: 0.2, 4: 0.8."""
+    animals: Literal["all", "best", "single"] = "all"
+    """Where an image's one label meets several detected animals. all: each bears it. best: the most confident one.
+    single: only in images with exactly one, as the old chain had it."""
     sequence_gap_s: float = Field(default=60.0, ge=0)
     """Frames of one camera at most this many seconds apart are one sequence, where the source names none."""
 

@@ -6,7 +6,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+import polars as pl
+
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
+# Whatever matches none of these, in any case, is safe (`unsafe_reason` decides about what does):
+_DOUBTFUL = (
+    r"(?i)^\s*$|^[/\\~]|^[a-z]:|[\x00-\x1f\x7f]|\.\."
+    rf"|(^|[/\\])\s*({'|'.join(sorted(RESERVED))})\s*([./\\]|$)"
+)
 MAX_PART_BYTES = 200  # file systems stop at 255; a crop's suffix and that of a file being written must still fit
 
 
@@ -30,6 +37,14 @@ def unsafe_reason(path: str) -> str | None:
         if part.split(".")[0].strip().casefold() in RESERVED:
             return "file name is reserved by Windows"
     return None
+
+
+def unsafe_reasons(paths: pl.Series) -> pl.Series:
+    """`unsafe_reason` of every path. Only those that could be unsafe are looked at one by one."""
+    doubtful = paths.str.contains(_DOUBTFUL) | (paths.str.len_bytes() > MAX_PART_BYTES)
+    reasons = {path: unsafe_reason(path) for path in paths.filter(doubtful).unique()}
+    found = paths.replace_strict(reasons, default=None, return_dtype=pl.String) if reasons else None
+    return pl.Series("unsafe", found if found is not None else [None] * len(paths), dtype=pl.String)
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

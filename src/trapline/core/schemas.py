@@ -65,6 +65,7 @@ IMAGES = Schema(
         "width_px": INT,
         "height_px": INT,
         "captured_at": TIME,
+        "utc_offset": TEXT,  # of captured_at, as the source writes it ("-07:00", "Z"); null where it does not
         "location_id": TEXT,
         "camera_id": TEXT,
         "deployment_id": TEXT,

@@ -1,26 +1,15 @@
 """classification_ds.csv of the reference chain: ready-made crops with dataset, location and labels (FORMATS.md)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from trapline.core import schemas
 from trapline.core.errors import InputError
-from trapline.core.log import Log
-from trapline.core.paths import unsafe_reason
+from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
 
 REQUIRED = ("path", "dataset", "location", "label")
 CROP_SUFFIX = r"___crop.*$"  # what a crop's name adds to its image's
-
-
-@dataclass(frozen=True)
-class ReadyCrops:
-    """IMAGES, BOXES and LABELS rows of one dataset: every crop is an image of its own, boxed whole."""
-
-    images: pl.DataFrame
-    boxes: pl.DataFrame
-    labels: pl.DataFrame
 
 
 def datasets(path: Path) -> list[str]:
@@ -37,56 +26,45 @@ def has_prefix(path: Path) -> bool:
     return _table(path).select(pl.col("path").str.starts_with(pl.col("dataset") + "/").all()).item()
 
 
-def read(path: Path, dataset: str, *, log: Log) -> ReadyCrops:
-    """The crops of one dataset. Locations are text, a comma in `label` parts several labels.
+def read(path: Path, dataset: str) -> Annotations:
+    """The crops of one dataset: every crop is an image of its own, boxed whole.
 
-    Crops of one image are one sequence: nothing else tells which belong together.
+    Locations are text, a comma in `label` parts several labels. Crops of one image are one sequence: nothing else
+    tells which belong together.
 
     Raises:
         InputError: It is missing, not CSV, lacks columns, or has rows without path, dataset or label.
     """
     listed = _table(path).filter(pl.col("dataset") == dataset)
     name = pl.col("path").str.replace_all("\\", "/", literal=True).str.strip_prefix(f"{dataset}/")
-    listed = listed.with_columns(file_name=name)
-    reasons = pl.Series("unsafe", [unsafe_reason(name) for name in listed["file_name"]], dtype=pl.String)
-    safe = listed.with_columns(reasons).filter(pl.col("unsafe").is_null())
-    rows = safe.unique("file_name", keep="first", maintain_order=True)
-    log.account(
-        f"rows of {path.name} for {dataset}",
-        listed.height,
-        "crops",
-        rows.height,
-        {"with a path that leaves the project": listed.height - safe.height, "listed again": safe.height - rows.height},
-    )
-    rows = rows.with_columns(image_id=pl.concat_str(pl.lit(f"{dataset}/"), "file_name"))
-    place = pl.col("location").str.strip_chars().replace("", None)
+    rows = listed.with_columns(file_name=name).unique("file_name", keep="first", maintain_order=True)
     images = rows.select(
-        "image_id",
-        "dataset",
         "file_name",
-        location_id=place,
-        deployment_id=place,
-        sequence_id=pl.col("image_id").str.replace(CROP_SUFFIX, ""),
+        source_id="file_name",
+        location=pl.col("location").str.strip_chars().replace("", None),
+        sequence=pl.col("file_name").str.replace(CROP_SUFFIX, ""),
     )
-    boxes = rows.select(
-        "image_id",
-        box_id="image_id",
-        box_x=pl.lit(0.0),
-        box_y=pl.lit(0.0),
-        box_w=pl.lit(1.0),
-        box_h=pl.lit(1.0),
-        unit=pl.lit("fraction"),
-        frame=pl.lit("displayed"),
-        source=pl.lit(schemas.READY_CROP),
-        conf=pl.col("confidence").cast(pl.Float64, strict=False) if "confidence" in rows.columns else pl.lit(None),
-    )
-    labels = (
-        rows.select("image_id", box_id="image_id", source_label=pl.col("label").str.split(","))
+    objects = (
+        rows.with_columns(source_label=pl.col("label").str.split(","))
         .explode("source_label")
-        .with_columns(pl.col("source_label").str.strip_chars(), sequence_level=pl.lit(False))
+        .select(
+            pl.col("source_label").str.strip_chars(),
+            source_id="file_name",
+            image="file_name",
+            box_x=pl.lit(0.0),
+            box_y=pl.lit(0.0),
+            box_w=pl.lit(1.0),
+            box_h=pl.lit(1.0),
+            unit=pl.lit("fraction"),
+            frame=pl.lit("displayed"),
+            source=pl.lit(schemas.READY_CROP),
+            box_conf=pl.col("confidence").cast(pl.Float64, strict=False) if "confidence" in rows.columns else None,
+        )
         .filter(pl.col("source_label") != "")
     )
-    return ReadyCrops(_full(images, schemas.IMAGES), _full(boxes, schemas.BOXES), _full(labels, schemas.LABELS))
+    again = listed.height - rows.height
+    notes = (f"{again} rows of {path.name} list a crop again; the first of each counts.",) if again else ()
+    return Annotations(complete(images, IMAGE_COLUMNS), complete(objects, OBJECT_COLUMNS), notes=notes)
 
 
 def _table(path: Path) -> pl.DataFrame:
@@ -113,11 +91,3 @@ def _table(path: Path) -> pl.DataFrame:
     if not table.height:
         raise InputError(f"{path} lists no crop.")
     return table
-
-
-def _full(frame: pl.DataFrame, schema: schemas.Schema) -> pl.DataFrame:
-    """Add the columns of the schema that the file does not tell, as nulls."""
-    absent = [name for name in schema.columns if name not in frame.columns]
-    return frame.with_columns(pl.lit(None).alias(name) for name in absent).select(
-        pl.col(name).cast(dtype) for name, dtype in schema.columns.items()
-    )

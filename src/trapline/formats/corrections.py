@@ -7,21 +7,22 @@ import polars as pl
 from trapline.core.errors import InputError
 
 COLUMNS = ("image_id", "box_id", "action", "from", "to", "who", "when")
+DECISION = ("box_id", "action", "to", "who")
 ACTIONS = ("accept", "relabel", "exclude", "unsure")
 
 
 def read(path: Path) -> pl.DataFrame:
-    """The last decision for every box: box_id, action, to. Empty where there is no such file.
+    """The last decision for every box: box_id, action, to, who. Empty where there is no such file.
 
     Raises:
         InputError: Columns are missing, an action is unknown, or a relabel names no label; lists every such line.
     """
     if not path.exists():
-        return pl.DataFrame(schema={"box_id": pl.String, "action": pl.String, "to": pl.String})
+        return pl.DataFrame(schema=dict.fromkeys(DECISION, pl.String))
     try:
         table = pl.read_csv(path, infer_schema=False)
     except pl.exceptions.NoDataError:
-        return pl.DataFrame(schema={"box_id": pl.String, "action": pl.String, "to": pl.String})
+        return pl.DataFrame(schema=dict.fromkeys(DECISION, pl.String))
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path} is not a CSV table: {str(error).splitlines()[0]}") from None
     missing = [name for name in ("box_id", "action", "to") if name not in table.columns]
@@ -36,4 +37,5 @@ def read(path: Path) -> pl.DataFrame:
     problems += [f"line {line}: relabel without a label in `to`" for line in blank["line"]]
     if problems:
         raise InputError(f"{path} holds {len(problems)} lines that cannot be applied:", problems)
-    return table.select("box_id", "action", "to").unique("box_id", keep="last", maintain_order=True)
+    who = [] if "who" in table.columns else [pl.lit(None, pl.String).alias("who")]
+    return table.with_columns(who).select(DECISION).unique("box_id", keep="last", maintain_order=True)

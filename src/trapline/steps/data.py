@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import polars as pl
@@ -25,17 +26,24 @@ from trapline.steps.step import Context, Made, write
 
 def _annotation_files(context: Context) -> list[ingest_stage.AnnotationFile]:
     return [
-        ingest_stage.AnnotationFile(name, context.layout.resolve(path))
+        ingest_stage.AnnotationFile(name, context.layout.resolve(path), source.ready_made)
         for name, source in context.config.datasets.items()
         for path in source.annotations
     ]
 
 
 def annotation_digests(context: Context, cfg: Section) -> dict[str, str]:
-    files = _annotation_files(context)
-    digests = {f"{file.dataset}: {context.layout.shorten(file.path)}": file_digest(file.path) for file in files}
+    inside = [(file.dataset, path) for file in _annotation_files(context) for path in _files_of(file.path)]
+    digests = {f"{dataset}: {context.layout.shorten(path)}": file_digest(path) for dataset, path in inside}
     places = file_digest(context.layout.locations)
     return digests | ({"locations.csv": places} if context.layout.locations.exists() else {})
+
+
+def _files_of(annotations: Path) -> list[Path]:
+    """The file itself, or the tables and descriptor of a package in a folder."""
+    if not annotations.is_dir():
+        return [annotations]
+    return sorted(path for path in annotations.iterdir() if path.suffix.casefold() in (".json", ".csv"))
 
 
 def ingest(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:

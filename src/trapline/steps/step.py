@@ -34,7 +34,7 @@ class Context:
         """
         away = self.stores()
         every = self.config.datasets.items()
-        sources = [(name, source) for name, source in every if source.images or not source.is_ready_made]
+        sources = [(name, source) for name, source in every if source.images or not source.ready_made]
         return {
             name: Path(self.layout.shorten(self.layout.images(name, None if name in away else source.images)))
             for name, source in sources
@@ -51,7 +51,7 @@ class Context:
         for name, source in self.config.datasets.items():
             if source.images is not None and urls.is_url(source.images):
                 found[name] = urls.with_bucket(source.images, bucket)
-            elif source.images is None and bucket is not None and not source.is_ready_made:
+            elif source.images is None and bucket is not None and not source.ready_made:
                 found[name] = f"s3://{bucket}"
         return found
 

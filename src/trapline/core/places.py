@@ -1,0 +1,94 @@
+"""Where and when: names of locations, cameras and deployments, time stamps, and the bursts that frames belong to."""
+
+import polars as pl
+
+from trapline.core import schemas
+from trapline.core.log import Log
+
+# Wall-clock layouts of the field's exports, tried in turn; a zone suffix is cut off before (the camera's clock counts).
+TIME_LAYOUTS = (
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y:%m:%d %H:%M:%S",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%Y-%m-%d %H:%M",
+    "%a %b %d %H:%M:%S %Y",
+)
+ZONE_SUFFIX = r"(?i)\s*(z|utc|[+-]\d{2}:?\d{2})$"
+
+
+def name_places(images: pl.DataFrame, log: Log) -> pl.DataFrame:
+    """Add location_id, camera_id and deployment_id.
+
+    Animl's location is a deployment's name and may repeat at another camera: then the camera is put before it, so
+    that two places never count as one.
+
+    Args:
+        images: dataset, location, camera, deployment.
+    """
+    shared = (
+        images.filter(pl.col("location").is_not_null() & pl.col("camera").is_not_null())
+        .group_by("dataset", "location")
+        .agg(cameras=pl.col("camera").n_unique())
+        .filter(pl.col("cameras") > 1)
+    )
+    if shared.height:
+        log.warn(
+            f"{shared.height} location names are used by several cameras (first: {shared['location'].sort()[0]}); they "
+            "are kept apart as <camera>/<location>."
+        )
+    missing = images.filter(pl.col("location").is_null() & pl.col("camera").is_null()).height
+    if missing:
+        log.warn(f"{missing} of {images.height} images have no location; they are grouped by sequence.")
+    ambiguous = pl.col("cameras").is_not_null()
+    return images.join(shared, on=["dataset", "location"], how="left", maintain_order="left").with_columns(
+        location_id=pl.when(ambiguous)
+        .then(pl.coalesce(pl.concat_str("camera", "location", separator="/"), "location"))
+        .otherwise(pl.coalesce("location", "camera")),
+        camera_id=pl.col("camera"),
+        deployment_id=pl.coalesce("deployment", "location"),
+    )
+
+
+def locations(images: pl.DataFrame) -> pl.DataFrame:
+    """LOCATIONS rows of images with named places; coordinates are the first that are stated."""
+    named = images.filter(pl.col("location_id").is_not_null())
+    found = named.group_by("dataset", "location_id").agg(
+        pl.col("camera_id", "latitude", "longitude").drop_nulls().first(), region=pl.lit(None, pl.String)
+    )
+    return found.select(list(schemas.LOCATIONS.columns)).sort("dataset", "location_id")
+
+
+def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame:
+    """Add captured_at, utc_offset and sequence_id.
+
+    A sequence is the source's own burst, else frames of one camera at most `gap_s` seconds apart. An image without a
+    time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
+
+    Args:
+        images: image_id, dataset, captured, sequence, camera_id, location_id.
+    """
+    clock = pl.col("captured").str.strip_chars().str.replace(ZONE_SUFFIX, "")
+    times = [clock.str.to_datetime(layout, strict=False, time_unit="us") for layout in TIME_LAYOUTS]
+    place = pl.coalesce("camera_id", "location_id")
+    alone = pl.col("captured_at").is_null() | pl.col("place").is_null()
+    gap = pl.col("captured_at").diff().over("dataset", "place").dt.total_microseconds() / 1e6
+    begins = alone | gap.is_null() | (gap > gap_s)
+    zone = pl.col("captured").str.strip_chars().str.extract(ZONE_SUFFIX).str.to_uppercase().replace("UTC", "Z")
+    named = (
+        images.with_columns(captured_at=pl.coalesce(times), utc_offset=zone, place=place)
+        .sort("dataset", "place", "captured_at", "image_id", nulls_last=True)
+        .with_columns(number=begins.cum_sum())
+        .with_columns(derived=pl.col("image_id").first().over("number"))
+        .with_columns(sequence_id=pl.coalesce(pl.concat_str("dataset", pl.lit("/seq/"), "sequence"), pl.col("derived")))
+    )
+    unread = named.filter(pl.col("captured_at").is_null() & (pl.col("captured").str.strip_chars() != ""))
+    if unread.height:
+        log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
+    return named
+
+
+def stamps() -> pl.Expr:
+    """captured_at and utc_offset of IMAGES as one ISO text, as exports write it; null where there is no time."""
+    return pl.concat_str(pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3f"), pl.col("utc_offset").fill_null(""))
