@@ -136,3 +136,12 @@ def test_what_makes_no_project(tmp_path, monkeypatch, arguments, says):
     with pytest.raises(InputError, match=says):
         init(tmp_path / "p", **arguments)
     assert not (tmp_path / "p").exists()
+
+
+def test_media_at_urls_of_their_own_need_no_folder(tmp_path):
+    if not (DATA / "camtrap_dp_mica").exists():
+        pytest.skip("the development data are absent: no camtrap_dp_mica beside the checkout")
+    log = Log()
+    project = init(tmp_path / "p", [DATA / "camtrap_dp_mica"], log=log)
+    assert project.config.datasets["p"].images == "https://multimedia.agouti.eu"
+    assert "the images are in https://multimedia.agouti.eu; `trapline fetch` brings them to images/p" in said(log)

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from trapline.core import urls
 from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
@@ -38,7 +40,7 @@ def init(
         annotations: Files or folders that describe the dataset's images, of any format that trapline reads; files of
             labels and of detections go together. Without any, the folders that images lie in name their labels.
         images: Folder that the exports' file names are relative to, or the URL that the images' keys are below (what
-            is secret in it is not stored). Default: images/<dataset> in the project. With a CSV, the folder of its
+            is secret in it is not stored). Default: the images' own URLs, else images/<dataset> in the project. With a CSV, the folder of its
             crops; without it the project can be split, not trained.
         dataset: Its name; default: the project folder's. A CSV names its datasets itself.
         dataset_csv: An old classification_ds.csv instead of exports.
@@ -74,6 +76,8 @@ def init(
             "(MegaDetector) on the images and give its JSON file beside the labels with --annotations; or, if the "
             "pictures are crops already, say --ready-made."
         )
+    if images is None:
+        url = _own_urls(found.images)
     if url is None:
         fetch(found.images, {name: folder}, root=layout.root, log=log)
     else:
@@ -167,6 +171,14 @@ def _from_list(
     if not with_crops:
         log.note("no folder of crops was given: the project can be split, not trained (--images CROPS_DIR)")
     return Project(layout.root, log)
+
+
+def _own_urls(images: pl.DataFrame) -> str | None:
+    """Where images are fetched from that all bear a whole URL of their own (Camtrap DP): the first one's host."""
+    named = images["uri"].drop_nulls()
+    if named.len() < images.height or not all(urls.is_url(uri) for uri in named):
+        return None
+    return urls.split_url(urls.without_secrets(named[0]))[0]
 
 
 def _say_what_is_next(url: str, dataset: str, log: Log) -> None:
