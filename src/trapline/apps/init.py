@@ -40,8 +40,8 @@ def init(
         annotations: Files or folders that describe the dataset's images, of any format that trapline reads; files of
             labels and of detections go together. Without any, the folders that images lie in name their labels.
         images: Folder that the exports' file names are relative to, or the URL that the images' keys are below (what
-            is secret in it is not stored). Default: the images' own URLs, else images/<dataset> in the project. With a CSV, the folder of its
-            crops; without it the project can be split, not trained.
+            is secret in it is not stored). Default: the images' own URLs, else images/<dataset> in the project. With
+            an old dataset file the folder of its crops; without it the project can be split, not trained.
         dataset: Its name; default: the project folder's. A CSV names its datasets itself.
         dataset_csv: An old classification_ds.csv instead of exports.
         folder_names: Without annotations: what the folders of images name, outermost first ("location/label").
