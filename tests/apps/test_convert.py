@@ -134,8 +134,9 @@ def validate_results(path):
     """(errors, warnings) of MegaDetector's validator, in a process of its own: importing it makes Pillow read
     truncated images in silence."""
     code = (
-        "import json, sys; from megadetector.postprocessing.validate_batch_results import validate_batch_results as run;"
-        "found = run(sys.argv[1])['validation_results']; print(json.dumps([found['errors'], found['warnings']]))"
+        "import json, sys; from megadetector.postprocessing import validate_batch_results as module;"
+        "found = module.validate_batch_results(sys.argv[1])['validation_results'];"
+        "print(json.dumps([found['errors'], found['warnings']]))"
     )
     said = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     return tuple(json.loads(said.stdout.splitlines()[-1]))

@@ -35,7 +35,7 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
     kept = frame.filter(pl.col("left_out").is_null()).with_columns(
         boxless=pl.when(pl.col("source_label").is_in(empties) & (pl.col("source") != schemas.READY_CROP))
         .then(pl.lit("meaning no animal"))
-        .when(pl.col("box_x").is_null())
+        .when(pl.any_horizontal(pl.col(SIDES).is_null()))
         .then(pl.lit("without a box"))
         .when(~pl.all_horizontal(pl.col(SIDES).is_finite()) | (pl.col("box_w") <= 0) | (pl.col("box_h") <= 0))
         .then(pl.lit("with a box of no area"))
