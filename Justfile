@@ -20,6 +20,7 @@ bench:
     uv run python benchmarks/split.py
     uv run python benchmarks/coverage.py
     uv run python benchmarks/demo_difficulty.py
+    uv run python benchmarks/fetch.py
 
 # Tests that take minutes.
 soak:

@@ -74,6 +74,8 @@ def init(
             "(MegaDetector) on the images and give its JSON file beside the labels with --annotations; or, if the "
             "pictures are crops already, say --ready-made."
         )
+    if images is None and not folder.is_dir():
+        url = _origin(found.images["uri"].to_list())
     if url is None:
         fetch(found.images, {name: folder}, root=layout.root, log=log)
     else:
@@ -167,6 +169,12 @@ def _from_list(
     if not with_crops:
         log.note("no folder of crops was given: the project can be split, not trained (--images CROPS_DIR)")
     return Project(layout.root, log)
+
+
+def _origin(uris: Sequence[str | None]) -> str | None:
+    """The host (or bucket) of exports that give every image's whole URL."""
+    whole = [uri for uri in uris if uri is not None and urls.is_url(uri)]
+    return urls.split_url(whole[0])[0] if whole and len(whole) == len(uris) else None
 
 
 def _say_what_is_next(url: str, dataset: str, log: Log) -> None:
