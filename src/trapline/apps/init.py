@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from trapline.core import urls
 from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
@@ -38,8 +40,8 @@ def init(
         annotations: Files or folders that describe the dataset's images, of any format that trapline reads; files of
             labels and of detections go together. Without any, the folders that images lie in name their labels.
         images: Folder that the exports' file names are relative to, or the URL that the images' keys are below (what
-            is secret in it is not stored). Default: images/<dataset> in the project. With a CSV, the folder of its
-            crops; without it the project can be split, not trained.
+            is secret in it is not stored). Default: the images' own URLs, else images/<dataset> in the project. With
+            an old dataset file the folder of its crops; without it the project can be split, not trained.
         dataset: Its name; default: the project folder's. A CSV names its datasets itself.
         dataset_csv: An old classification_ds.csv instead of exports.
         folder_names: Without annotations: what the folders of images name, outermost first ("location/label").
@@ -75,7 +77,7 @@ def init(
             "pictures are crops already, say --ready-made."
         )
     if images is None and not folder.is_dir():
-        url = _origin(found.images["uri"].to_list())
+        url = _own_urls(found.images)
     if url is None:
         fetch(found.images, {name: folder}, root=layout.root, log=log)
     else:
@@ -171,10 +173,12 @@ def _from_list(
     return Project(layout.root, log)
 
 
-def _origin(uris: Sequence[str | None]) -> str | None:
-    """The host (or bucket) of exports that give every image's whole URL."""
-    whole = [uri for uri in uris if uri is not None and urls.is_url(uri)]
-    return urls.split_url(whole[0])[0] if whole and len(whole) == len(uris) else None
+def _own_urls(images: pl.DataFrame) -> str | None:
+    """Where images are fetched from that all bear a whole URL of their own (Camtrap DP): the first one's host."""
+    named = images["uri"].drop_nulls()
+    if named.len() < images.height or not all(urls.is_url(uri) for uri in named):
+        return None
+    return urls.split_url(urls.without_secrets(named[0]))[0]
 
 
 def _say_what_is_next(url: str, dataset: str, log: Log) -> None:
@@ -193,23 +197,23 @@ def _name(folder: str) -> str:
 
 
 def _copy(path: Path, folder: Path, layout: Layout) -> str:
-    """Copy an export into the project (unless it lies there already) and return its path in trapline.yaml."""
+    """Copy annotations into the project (unless they lie there already) and return their path in trapline.yaml."""
+    path = path.parent if path.name == camtrap_dp.DESCRIPTOR else path
     if path.is_relative_to(layout.root):
         return layout.shorten(path)
-    if path.name == camtrap_dp.DESCRIPTOR:
-        path = path.parent
-    if path.is_dir():
-        inside = [_copy(file, folder / path.name, layout) for file in sorted(path.iterdir()) if file.is_file()]
-        return str(Path(inside[0]).parent)
+    files = {file.relative_to(path): file for file in sorted(path.iterdir()) if file.is_file()} if path.is_dir() else {}
+    files = files or {Path(): path}
     target = folder / path.name
     number = 2
-    while target.exists() and target.read_bytes() != path.read_bytes():
-        target = folder / f"{path.stem}-{number}{path.suffix}"
+    while not all(_is_free(target / inside, file) for inside, file in files.items()):
+        target = folder / (f"{path.name}-{number}" if path.is_dir() else f"{path.stem}-{number}{path.suffix}")
         number += 1
-
-    def copy(stream) -> None:
-        with open(path, "rb") as original:
-            shutil.copyfileobj(original, stream)
-
-    atomic.replace(target, copy)
+    for inside, file in files.items():
+        with open(file, "rb") as original:
+            atomic.replace(target / inside, lambda stream, original=original: shutil.copyfileobj(original, stream))
     return layout.shorten(target)
+
+
+def _is_free(target: Path, original: Path) -> bool:
+    """Whether a file can be put there, or is there already."""
+    return not target.exists() or target.read_bytes() == original.read_bytes()
