@@ -4,9 +4,6 @@ Reads what the real producers write and is strict in everything else; errors nam
 here: what leaves is two frames with trapline's column names.
 """
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,8 +13,9 @@ import polars as pl
 
 from trapline.core.errors import InputError
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
-from trapline.formats.json_stream import JsonStream, MalformedJson, UnexpectedJson
+from trapline.formats.json_file import Pieces
 
+HINT = "trapline reads Animl's and LILA's exports: an object with images, annotations and categories."
 UNKNOWN_CATEGORY = "with an unknown category id"
 LARGEST_PX = 2**31 - 1
 SIZES = ("width_px", "height_px")
@@ -58,6 +56,14 @@ class _Info(msgspec.Struct):
     date_created: str | None = None
 
 
+_ARRAYS: dict[str, msgspec.json.Decoder[list[Any]]] = {
+    "images": msgspec.json.Decoder(list[_Image]),
+    "annotations": msgspec.json.Decoder(list[_Annotation]),
+    "categories": msgspec.json.Decoder(list[_Category]),
+}
+_VALUES: dict[str, msgspec.json.Decoder[Any]] = {"info": msgspec.json.Decoder(_Info | None)}
+
+
 def read(path: Path) -> Annotations:
     """Read a CCT file, in memory bounded by what it holds, not by its text.
 
@@ -72,40 +78,23 @@ def read(path: Path) -> Annotations:
     names: dict[str, str] = {}
     found: set[str] = set()
     created = ""
-    try:
-        with open(path, "rb") as file, _no_garbage_collection():
-            stream = JsonStream(file, _ARRAYS, _VALUES)
-            for key, piece in stream.pieces():
-                found.add(key)
-                if key == "images":
-                    images.append(_images(piece))
-                elif key == "annotations":
-                    objects.append(_objects(piece))
-                elif key == "categories":
-                    names |= {str(category.id): category.name.strip() for category in piece}
-                elif key == "info":
-                    created = (piece.date_created if piece else None) or ""
-    except FileNotFoundError:
-        raise InputError(f"annotation file {path} does not exist. Check the path after --annotations.") from None
-    except OSError as error:
-        raise InputError(f"annotation file {path} cannot be read: {error.strerror or error}.") from None
-    except UnexpectedJson as error:
-        raise _not_cct(path, str(error)) from None
-    except MalformedJson as error:
-        raise InputError(f"{path} is not valid JSON: {error}. Export it again, or check that it is complete.") from None
+    pieces = Pieces(path, _ARRAYS, _VALUES, "a COCO Camera Traps file", HINT)
+    for key, piece in pieces:
+        found.add(key)
+        if key == "images":
+            images.append(_images(piece))
+        elif key == "annotations":
+            objects.append(_objects(piece))
+        elif key == "categories":
+            names |= {str(category.id): category.name.strip() for category in piece}
+        elif key == "info":
+            created = (piece.date_created if piece else None) or ""
     annotations = _joined(images, objects, names, created)
-    if stream.cut is not None:
-        return _recovered(path, annotations, stream.cut, found)
+    if pieces.cut is not None:
+        return _recovered(path, annotations, pieces.cut, found)
     if missing := [key for key in _ARRAYS if key not in found]:
-        raise _not_cct(path, f"Object missing required field `{missing[0]}`")
+        raise pieces.unexpected(f"Object missing required field `{missing[0]}`")
     return annotations
-
-
-def _not_cct(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"{path} is not a COCO Camera Traps file: {reason}. trapline reads Animl's and LILA's exports: an object "
-        "with images, annotations and categories."
-    )
 
 
 def _recovered(path: Path, annotations: Annotations, cut: str, found: set[str]) -> Annotations:
@@ -130,26 +119,6 @@ def _recovered(path: Path, annotations: Annotations, cut: str, found: set[str]) 
         )
     note = f"the file ends too early, in {cut}; {whole} were recovered, what came after is lost. Export it again."
     return Annotations(annotations.images, annotations.objects, annotations.created, (note,))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Millions of records without cycles: looking for cycles among them takes longer than making them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-_ARRAYS: dict[str, msgspec.json.Decoder[list[Any]]] = {
-    "images": msgspec.json.Decoder(list[_Image]),
-    "annotations": msgspec.json.Decoder(list[_Annotation]),
-    "categories": msgspec.json.Decoder(list[_Category]),
-}
-_VALUES: dict[str, msgspec.json.Decoder[Any]] = {"info": msgspec.json.Decoder(_Info | None)}
 
 
 def _joined(

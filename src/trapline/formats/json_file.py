@@ -38,7 +38,8 @@ class Pieces:
     Args:
         arrays: Decoders of lists, by top-level key.
         values: Decoders of other top-level values.
-        expected: As `decode`.
+        name: What the file should be ("a COCO Camera Traps file").
+        hint: A sentence that says what such a file holds.
 
     Raises:
         InputError: As `decode`, while iterating.
@@ -49,10 +50,11 @@ class Pieces:
         path: Path,
         arrays: Mapping[str, msgspec.json.Decoder[list[Any]]],
         values: Mapping[str, msgspec.json.Decoder[Any]],
-        expected: str,
+        name: str,
+        hint: str,
     ):
         self.cut: str | None = None
-        self._path, self._arrays, self._values, self._expected = path, arrays, values, expected
+        self._path, self._arrays, self._values, self._name, self._hint = path, arrays, values, name, hint
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         path, collects = self._path, gc.isenabled()
@@ -63,16 +65,22 @@ class Pieces:
                 yield from stream.pieces()
                 self.cut = stream.cut
         except FileNotFoundError:
-            raise InputError(f"{path} does not exist. Check the path.") from None
+            raise InputError(f"annotation file {path} does not exist. Check the path.") from None
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+            raise InputError(f"annotation file {path} cannot be read: {error.strerror or error}.") from None
         except UnexpectedJson as error:
-            raise InputError(f"{path} is not {self._expected}. {error}.") from None
+            raise self.unexpected(str(error)) from None
         except MalformedJson as error:
-            raise InputError(f"{path} is not valid JSON: {error}. Check that it is complete.") from None
+            raise InputError(
+                f"{path} is not valid JSON: {error}. Export it again, or check that it is complete."
+            ) from None
         finally:
             if collects:
                 gc.enable()
+
+    def unexpected(self, reason: str) -> InputError:
+        """The error that says for what reason the file is not what it should be."""
+        return InputError(f"{self._path} is not {self._name}: {reason}. {self._hint}")
 
 
 def read_bytes(path: Path) -> bytes:

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from trapline.core.errors import InputError
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
 from trapline.formats.json_file import Pieces
 
@@ -59,7 +58,7 @@ _VALUES = {
     "detection_categories": msgspec.json.Decoder(dict[str, str]),
     "classification_categories": msgspec.json.Decoder(dict[str, str] | None),
 }
-EXPECTED = "a MegaDetector results file: an object with info, detection_categories and images"
+HINT = "It is an object with info, detection_categories and images."
 
 RESULT_COLUMNS = {
     "file": pl.String,
@@ -119,7 +118,7 @@ def read(path: Path) -> MdResults:
     Raises:
         InputError: It is missing, not JSON, or not MegaDetector results; names the file and the JSON path.
     """
-    pieces = Pieces(path, _ARRAYS, _VALUES, EXPECTED)
+    pieces = Pieces(path, _ARRAYS, _VALUES, "a MegaDetector results file", HINT)
     images, detections, values = [], [], {}
     for key, piece in pieces:
         if key == "images":
@@ -129,8 +128,8 @@ def read(path: Path) -> MdResults:
             values[key] = piece
     missing = [key for key in ("images", "detection_categories") if not (images if key == "images" else key in values)]
     if missing:
-        cut = f" It ends too early, in {pieces.cut}: run the detector again, or mend the file." if pieces.cut else ""
-        raise InputError(f"{path} is not {EXPECTED}. Object missing required field `{missing[0]}`.{cut}")
+        cut = f"; it ends too early, in {pieces.cut}" if pieces.cut else ""
+        raise pieces.unexpected(f"Object missing required field `{missing[0]}`{cut}")
     info = values.get("info") or _Info()
     facts = info.detector_metadata or _DetectorFacts()
     listed = pl.concat(images).unique("file", keep="first", maintain_order=True)
