@@ -3,9 +3,12 @@
 Every command's options are the fields of its section; every field's docstring is its help and its YAML comment.
 """
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trapline.core import urls
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 DATASET_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -28,9 +31,19 @@ class DatasetSource(Section):
     """Annotation files of any format that trapline reads (docs/formats.md), relative to the project or absolute. Files
     of labels and of detections of the same images go together."""
     images: str | None = None
-    """Folder of the full-size images (or ready-made crops); they stay where they are. Default: images/<dataset>."""
+    """Folder of the full-size images (or ready-made crops); they stay where they are. Or the URL that their keys are
+    below (s3://, gs://, az://, https://): they are fetched to images/<dataset>. Default: that folder."""
     ready_made: bool = False
     """The pictures are crops already, each showing one thing: they are taken whole."""
+
+    @model_validator(mode="after")
+    def _no_secret_in_a_url(self) -> "DatasetSource":
+        if self.images is not None and "://" in self.images:
+            if not urls.is_url(self.images):
+                raise ValueError(f"images: URLs begin with one of {', '.join(f'{name}://' for name in urls.SCHEMES)}")
+            if urls.without_secrets(self.images) != self.images:
+                raise ValueError("images: the URL holds a password, token or signature; take it out (docs/fetch.md)")
+        return self
 
 
 class IngestConfig(Section):
@@ -50,7 +63,74 @@ class IngestConfig(Section):
 
 
 class FetchConfig(Section):
-    """Find every image's file (local folders; remote stores are a later stage of the work)."""
+    """Every image onto this disk: found in a folder, or fetched from S3, GCS, Azure or HTTP."""
+
+    inert: ClassVar[frozenset[str]] = frozenset(
+        [
+            "profile",
+            "anonymous",
+            "endpoint",
+            "region",
+            "max_concurrency",
+            "in_flight_mb",
+            "max_disk",
+            "stall_s",
+            "request_s",
+            "budget_s",
+        ]
+    )
+
+    profile: str | None = None
+    """AWS profile that holds the credentials (Animl's users: animl). Default: the environment's credentials."""
+    anonymous: bool = False
+    """Ask without credentials, as public buckets want it."""
+    endpoint: str | None = None
+    """Address of a store that speaks S3 (or Azure) but is not Amazon's (or Microsoft's)."""
+    region: str | None = None
+    """Region of the bucket. Default: the profile's, or the environment's."""
+    bucket: str | None = None
+    """S3 bucket of datasets without `images`, and instead of the bucket of those with an s3:// URL."""
+    key: str | None = None
+    """How an image's key is made, with {uri}, {file_name}, {image_id}, {dataset}, {stem} and {suffix}. Default: the
+    key that the export gives (Animl's serving_bucket_key), else the file's name."""
+    max_concurrency: int = Field(default=64, ge=1, le=1024)
+    """Most requests at a time; how many there are adapts to what the far end takes."""
+    in_flight_mb: int = Field(default=256, ge=1)
+    """Most megabytes held in memory at a time; a larger object is refused."""
+    max_disk: str | None = None
+    """Most that fetched images may take on disk, as in 20GB. Default: all but a tenth of the disk."""
+    stall_s: float = Field(default=20.0, gt=0)
+    """Seconds without a byte after which a request is broken off and tried again."""
+    request_s: float = Field(default=120.0, gt=0)
+    """Seconds that one request may take."""
+    budget_s: float = Field(default=300.0, gt=0)
+    """Seconds that one image is tried for, waits and retries included, before it is a failure."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "FetchConfig":
+        if self.profile is not None and self.anonymous:
+            raise ValueError(
+                "fetch: profile is for asking with credentials and anonymous for asking without; choose one"
+            )
+        if self.key is not None and (problem := urls.template_problem(self.key)):
+            raise ValueError(f"fetch: key {self.key!r}: {problem}")
+        if self.endpoint is not None:
+            if not self.endpoint.startswith(("http://", "https://")):
+                raise ValueError("fetch: endpoint is an address that begins with http:// or https://")
+            if urls.without_secrets(self.endpoint) != self.endpoint:
+                raise ValueError("fetch: endpoint holds a password, token or signature; take it out")
+        if self.max_disk is not None and self.max_disk_bytes is None:
+            raise ValueError(f"fetch: max_disk {self.max_disk!r} is no size; write it as 20GB or 500MB")
+        return self
+
+    @property
+    def max_disk_bytes(self) -> int | None:
+        """`max_disk` in bytes; GB are thousands of millions, GiB 1024 x 1024 x 1024."""
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", self.max_disk or "", re.IGNORECASE)
+        if found is None:
+            return None
+        number, letter, binary = found.groups()
+        return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(letter.casefold() or " "))
 
 
 class CropConfig(Section):

@@ -34,3 +34,11 @@ class LockHeld(TraplineError):
 
 class RunIsStale(TraplineError):
     """A training run no longer matches its inputs; training again costs time and waits for `--retrain`."""
+
+
+class StoreRefused(InputError):
+    """An object store does not take what it is asked with: credentials, region, bucket. Nothing would come of more."""
+
+
+class StoreDown(TraplineError):
+    """An object store cannot be reached, or has answered nothing for as long as one may wait."""
