@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from drawing import draw, picture
-from trapline.io.images import ImageFailure, cut, decode, is_grey, open_image, write_jpeg
+from trapline.io.images import ImageFailure, decode, open_image
 
 LIMIT = 1_000_000
 NAME = "64x40_red_16x10_at_8_5_exif{}.png"

@@ -116,6 +116,22 @@ class Parts:
         name = fingerprint(frame[FINGERPRINT].unique().sort().to_list())
         tables.save(self.folder / f"part-{name}.parquet", frame)
 
+    def forget(self, which: pl.Expr) -> int:
+        """Drop committed rows, so that they run again. Returns how many."""
+        dropped = 0
+        for path in sorted(self.folder.glob("part-*.parquet")):
+            try:
+                frame = tables.read(path)
+                kept = frame.filter(~which)
+            except (TraplineError, pl.exceptions.PolarsError):
+                continue  # is not done anyway
+            if kept.height < frame.height:
+                dropped += frame.height - kept.height
+                if kept.height:
+                    self.commit(kept)
+                path.unlink()
+        return dropped
+
     def settle(self, frame: pl.DataFrame) -> None:
         """Leave exactly the rows of `frame`: drop rows that are out of date and merge small parts.
 
