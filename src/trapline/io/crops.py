@@ -15,7 +15,7 @@ from trapline.core.geometry import Pixels
 from trapline.io import atomic, jpeg
 from trapline.io.photo import Picture
 
-SCALE_MARGIN = 1.3  # a reduced decode must leave a crop this many times its stored size: 40 dB and more (docs/log.md)
+SCALE_MARGIN = 1.6  # a reduced decode must leave a crop this many times its stored size: 42 dB and more (docs/log.md)
 SAMPLED_ROWS = 4  # rows looked at per pixel of a frame's small brightness
 
 
