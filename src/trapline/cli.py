@@ -15,8 +15,9 @@ HELP = {
     "status": "Say what is up to date and why not.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
+    "estimate": "Say what fetching takes before anything is fetched: images, bytes, time, disk.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
-    "fetch": "Images -> files on this disk.",
+    "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
     "crop": "Files and boxes -> crops.",
     "dataset": "Crops and labels -> examples.",
     "split": "Examples -> train, val and test, by camera.",
@@ -38,7 +39,7 @@ app = App(
 for name, text in HELP.items():
     group = (
         "Commands"
-        if name in ("demo", "init", "run", "status", "labels", "convert")
+        if name in ("demo", "init", "run", "status", "labels", "convert", "estimate")
         else "Stages, in the order data flows"
     )
     app.command(f"trapline.commands:{name}", name=name, help=text, group=group)

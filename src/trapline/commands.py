@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from trapline.core import config
+from trapline.core.errors import InputError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
@@ -22,23 +23,38 @@ def init(
     directory: Path,
     *,
     annotations: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
-    images: Path | None = None,
+    images: str | None = None,
     dataset: str | None = None,
     dataset_csv: Path | None = None,
+    folders: str | None = None,
+    ready_made: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Make a project from an export and a folder of images, or add a dataset to one.
 
     Args:
         directory: The project's folder; made if it does not exist.
-        annotations: One or more exports (Animl's or LILA's COCO Camera Traps JSON). Copied into the project.
-        images: Folder that the export's file names are relative to. The images stay where they are.
+        annotations: One or more files or folders of any format that trapline reads (docs/formats.md), copied into the
+            project. Without any, the folders that images lie in name their labels.
+        images: Folder that the export's file names are relative to (the images stay where they are), or the URL that
+            their keys are below: s3://bucket/prefix, gs://, az://, https:// (fetched by `trapline fetch`).
         dataset: A name for these images. Default: the folder's name.
         dataset_csv: An old classification_ds.csv instead of exports; `images` is then the folder of its crops.
+        folders: Without annotations: what the folders name, outermost first, such as location/label.
+        ready_made: The pictures are crops already; they are taken whole.
     """
     from trapline.apps.init import init as make
 
     log = ConsoleLog()
-    project = make(directory, annotations or (), images, dataset, dataset_csv=dataset_csv, log=log)
+    project = make(
+        directory,
+        annotations or (),
+        images,
+        dataset,
+        dataset_csv=dataset_csv,
+        folder_names=folders,
+        ready_made=ready_made,
+        log=log,
+    )
     log.note(f"wrote {project.layout.config}")
     log.note(f"next: trapline run --project {directory}")
 
@@ -205,9 +221,43 @@ def ingest(
     _make("ingest", cfg, project, save, None)
 
 
-def fetch(*, project: ProjectFolder = Path(".")) -> None:
-    """Find every image's file on this disk."""
-    _make("fetch", None, project, False, None)
+def fetch(
+    *,
+    cfg: Annotated[config.FetchConfig | None, Flat] = None,
+    retry_failed: Annotated[
+        bool, Parameter(negative=(), help="Try again the images that failed, and only those.")
+    ] = False,
+    project: ProjectFolder = Path("."),
+    save: Save = False,
+    max_failures: MaxFailures = None,
+) -> None:
+    """Bring every image onto this disk: find it in a folder, or fetch it from S3, GCS, Azure or HTTP."""
+    if retry_failed:
+        opened = Project(project, ConsoleLog())
+        opened.log.note(f"{opened.retry_failed():,} images that failed are tried again")
+    _make("fetch", cfg, project, save, max_failures)
+
+
+def estimate(
+    stage: Annotated[str, Parameter(help="What to estimate: fetch.")] = "fetch",
+    *,
+    cfg: Annotated[config.FetchConfig | None, Flat] = None,
+    sample: int = 200,
+    project: ProjectFolder = Path("."),
+) -> None:
+    """Say what fetching takes, before anything is fetched: images, bytes, time, disk.
+
+    Args:
+        sample: Images that are asked for their size; a few of them are read (and not kept) to time it.
+    """
+    from trapline.apps.estimate import estimate_fetch
+
+    if stage != "fetch":
+        raise InputError(f"there is no estimate of {stage!r}; there is one of fetch: trapline estimate fetch")
+    opened = Project(project, ConsoleLog())
+    options = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
+    for line in estimate_fetch(opened, options, sample=sample).lines():
+        opened.log.note(line)
 
 
 def crop(

@@ -1,7 +1,7 @@
 """A project: its configuration, its stages in order, what is up to date and why not."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from trapline.core.log import Log
 from trapline.core.versions import OPTIONAL, STAGES, VERSIONS
 from trapline.io import project_file, tables
 from trapline.io.layout import Layout
-from trapline.io.ledger import Record, Records, lock
+from trapline.io.ledger import Parts, Record, Records, lock
 from trapline.io.runs import find_run
 from trapline.steps import STEPS, Context, run_fingerprint
 
@@ -59,7 +59,7 @@ class Project:
         self.layout = Layout(Path(root).expanduser().resolve())
         self.config: ProjectConfig = project_file.read(self.layout.config)
         self.log = log or Log()
-        self._records = Records(self.layout.records)
+        self.records = Records(self.layout.records)
 
     def __repr__(self) -> str:
         lines = [f"{status.stage:9} {status.state}" for status in self.status()]
@@ -72,7 +72,7 @@ class Project:
             TraplineError: It was not made yet.
         """
         if name == "predictions":
-            record = self._records.read("predict")
+            record = self.records.read("predict")
             if record is not None:
                 return tables.read(self.layout.run(str(record.facts["run"])) / "predictions.parquet")
         return tables.read(self.layout.table(name))
@@ -106,14 +106,14 @@ class Project:
         chosen = [stage for stage in STAGES[first : last + 1] if stage not in OPTIONAL or stage in (until, from_)]
         with lock(self.layout.lock):
             for stage in STAGES[:first]:
-                if stage not in OPTIONAL and self._records.read(stage) is None:
+                if stage not in OPTIONAL and self.records.read(stage) is None:
                     raise InputError(f"cannot start from {from_}: {stage} was not made yet. Leave out --from.")
             for stage in chosen:
                 status = self._status(stage, None)
                 if stage == "train" and not retrain:
                     self._refuse_stale_run(status)
                 self._bring_up_to_date(status)
-        self._check_failures("crop" in chosen, max_failures)
+        self._check_failures(chosen, max_failures)
 
     def make(self, stage: str, options: Options | None = None, *, max_failures: int | None = None) -> None:
         """Make one stage exactly as trapline.yaml and `options` say, after the stale ones before it.
@@ -141,7 +141,19 @@ class Project:
                     self._refuse_stale_run(status)
                 self._bring_up_to_date(status)
             self._bring_up_to_date(self._status(stage, options or {}))
-        self._check_failures(STAGES.index(stage) >= STAGES.index("crop"), max_failures)
+        self._check_failures(STAGES[: STAGES.index(stage) + 1], max_failures)
+
+    def retry_failed(self) -> int:
+        """Make the images that could not be fetched be asked for again, by the next `make("fetch")` or `run`.
+
+        Returns:
+            How many there are.
+        """
+        with lock(self.layout.lock):
+            forgotten = Parts(self.layout.parts("fetch")).forget(pl.col("failure").is_not_null())
+            if forgotten:
+                self.records.forget("fetch")
+        return forgotten
 
     def save(self, stage: str, options: Options) -> None:
         """Write options of a stage into trapline.yaml, keeping its comments."""
@@ -168,7 +180,7 @@ class Project:
     # -- how a stage stands ---------------------------------------------------------------------------------------
 
     def _context(self) -> Context:
-        return Context(self.layout, self.config, self._records)
+        return Context(self.layout, self.config, self.records)
 
     def _section(self, stage: str, options: Options) -> Section:
         """The stage's section of trapline.yaml with options put over it, validated as a whole."""
@@ -191,14 +203,14 @@ class Project:
         """Fingerprints of everything the stage reads; "not made" for what does not exist yet."""
         outputs: dict[str, str] = {}
         for earlier in STAGES[: STAGES.index(stage)]:
-            record = self._records.read(earlier)
+            record = self.records.read(earlier)
             if record is not None:
                 outputs |= record.outputs
         step = STEPS[stage]
         return {name: outputs.get(name, "not made") for name in step.reads} | step.outside(self._context(), cfg)
 
     def _status(self, stage: str, given: Options | None) -> StageStatus:
-        record = self._records.read(stage)
+        record = self.records.read(stage)
         overrides = dict(given) if given is not None else self._sticky(stage, record)
         base = getattr(self.config, stage).model_dump(mode="json")
         section = self._section(stage, overrides)
@@ -236,16 +248,16 @@ class Project:
             return
         self.log.stage(stage, ("again: " + ", ".join(status.reasons[:3])) if status.reasons else "")
         if stage != "train":  # an old run stays valid until the new one is finished
-            self._records.forget(stage)
+            self.records.forget(stage)
         begin = time.monotonic()
         self.log.accounts.clear()
         self.log.warnings.clear()
         made = STEPS[stage].run(self._context(), status.settings, status.inputs, self.log)
-        self._records.write(
+        self.records.write(
             Record(
                 stage=stage,
                 version=VERSIONS[stage],
-                inputs=dict(status.inputs),
+                inputs={**status.inputs, **made.inputs},
                 config=status.settings.model_dump(mode="json"),
                 overrides=dict(status.made_with),
                 base=getattr(self.config, stage).model_dump(mode="json"),
@@ -271,14 +283,21 @@ class Project:
             "do it, or `trapline run --until split` to stay before it."
         )
 
-    def _check_failures(self, looked: bool, allowed: int | None) -> None:
-        record = self._records.read("crop")
+    def _check_failures(self, looked: Sequence[str], allowed: int | None) -> None:
         limit = self.config.max_failures if allowed is None else allowed
-        failed = record.facts.get("failed_images", 0) if record else 0
-        if looked and isinstance(failed, int) and failed > limit:
+        remedies = {
+            "crop": ("failures.csv", "Mend them and run again"),
+            "fetch": ("fetch_failures.csv", "Try just those again with trapline fetch --retry-failed"),
+        }
+        for stage, (name, remedy) in remedies.items():
+            record = self.records.read(stage) if stage in looked else None
+            failed = record.facts.get("failed_images", 0) if record else 0
+            if record is None or not isinstance(failed, int) or failed <= limit:
+                continue
+            what = "; ".join(record.warnings) if stage == "fetch" else f"{failed} images failed"
             raise TooManyFailures(
-                f"done, but {failed} images failed and max_failures is {limit}. They are listed with their reasons in "
-                f"{self.layout.root / 'failures.csv'}. Mend them and run again, or allow them: --max-failures {failed}."
+                f"done, but {what.removesuffix('.')} and max_failures is {limit}. They are listed with their reasons "
+                f"in {self.layout.root / name}. {remedy}, or allow them: --max-failures {failed}."
             )
 
 

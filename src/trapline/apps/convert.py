@@ -12,7 +12,7 @@ from trapline.core import decisions, geometry
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
-from trapline.formats import classification_csv, corrections, locations_csv, queried_images, recognise
+from trapline.formats import corrections, locations_csv, recognise
 from trapline.formats.json_file import decode
 from trapline.io import images as image_io
 from trapline.project import Project
@@ -144,13 +144,13 @@ def _read(paths: Sequence[Path], cfg: IngestConfig, log: Log) -> _Tables:
         return _of_project(projects[0], log)
     kinds = {path: recognise.recognise(path) for path in paths}
     for path, kind in kinds.items():
-        log.note(f"{path.name}: {recognise.FORMATS[kind].title if kind in recognise.FORMATS else kind}")
+        log.note(f"{path.name}: {recognise.title(kind)}")
     decided = [path for path, kind in kinds.items() if kind == recognise.CORRECTIONS]
     files = [
         AnnotationFile(name, path)
         for path, kind in kinds.items()
         if kind != recognise.CORRECTIONS
-        for name in _datasets(path, kind)
+        for name in recognise.datasets(path, kind) or ["images"]
     ]
     if not files:
         raise InputError("corrections are of annotations: give the export that they belong to too.")
@@ -165,14 +165,6 @@ def _read(paths: Sequence[Path], cfg: IngestConfig, log: Log) -> _Tables:
         named = named.with_columns(pl.coalesce("box_id", "bare")).select("box_id", "action", "to", "who")
         boxes, labels = decisions.decide(boxes, labels, named, log)
     return _Tables(found.images, found.locations, boxes, labels)
-
-
-def _datasets(path: Path, kind: str) -> list[str]:
-    if kind == "queried-images":
-        return queried_images.datasets(path)
-    if kind == "classification-ds":
-        return classification_csv.datasets(path)
-    return ["images"]
 
 
 def _of_project(root: Path, log: Log) -> _Tables:

@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from trapline.core import urls
 from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
-from trapline.formats import classification_csv
-from trapline.io import atomic, project_file
+from trapline.formats import camtrap_dp, classification_csv, folders, recognise
+from trapline.io import atomic, project_file, tables
 from trapline.io.layout import Layout
 from trapline.project import Project
 from trapline.stages.fetch import fetch
@@ -23,6 +24,8 @@ def init(
     dataset: str | None = None,
     *,
     dataset_csv: str | Path | None = None,
+    folder_names: str | None = None,
+    ready_made: bool = False,
     log: Log | None = None,
 ) -> Project:
     """Make a project, or add a dataset to one.
@@ -32,36 +35,69 @@ def init(
 
     Args:
         directory: The project folder; made if it does not exist.
-        annotations: Exports that describe the dataset's images.
-        images: Folder that the exports' file names are relative to. Default: images/<dataset> in the project. With a
-            CSV, the folder of its crops; without it the project can be split, not trained.
+        annotations: Files or folders that describe the dataset's images, of any format that trapline reads; files of
+            labels and of detections go together. Without any, the folders that images lie in name their labels.
+        images: Folder that the exports' file names are relative to, or the URL that the images' keys are below (what
+            is secret in it is not stored). Default: images/<dataset> in the project. With a CSV, the folder of its
+            crops; without it the project can be split, not trained.
         dataset: Its name; default: the project folder's. A CSV names its datasets itself.
         dataset_csv: An old classification_ds.csv instead of exports.
+        folder_names: Without annotations: what the folders of images name, outermost first ("location/label").
+            Default: judged by which names come again.
+        ready_made: The pictures are crops already; they are taken whole.
 
     Raises:
         InputError: A file cannot be used, the images are not there, or the dataset exists already.
     """
     log = log or Log()
-    if (dataset_csv is None) == (not annotations):
+    if dataset_csv is not None and annotations:
         raise InputError(
             "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
         )
+    if dataset_csv is None and not annotations and images is None:
+        raise InputError(
+            "a project is made from --annotations (exports), from --images whose folders name their labels, or from "
+            "--dataset-csv (an old dataset file): give one."
+        )
+    given = [Path(path).expanduser() for path in annotations]
+    kinds = [recognise.recognise(path) for path in given]
     if dataset_csv is not None:
-        return _from_csv(Path(dataset_csv), directory, images, dataset, log)
+        given, kinds = [Path(dataset_csv).expanduser()], ["classification-ds"]
+    for path, kind in zip(given, kinds, strict=True):
+        log.note(f"{path.name}: {recognise.title(kind)}")
+    if any(recognise.FORMATS[kind].of_dataset for kind in kinds if kind in recognise.FORMATS):
+        if len(given) > 1:
+            raise InputError(f"{given[0].name} names its datasets itself: make a project of it alone.")
+        return _from_list(given[0], kinds[0], directory, images, dataset, log)
     layout = Layout(Path(directory).expanduser().resolve())
     name = dataset or _name(layout.root.name)
     sources = [Path(path).expanduser().resolve() for path in annotations]
-    folder = Path(images).expanduser().resolve() if images else layout.images(name, None)
+    url = str(images) if images and urls.is_url(str(images)) else None
+    folder = Path(images).expanduser().resolve() if images and url is None else layout.images(name, None)
     known = project_file.read(layout.config).datasets if layout.config.exists() else {}
     if name in known:
         raise InputError(
             f"{layout.root} is a project with a dataset {name} already. Add another with --dataset NAME, or list newer "
             "exports under its `annotations:` in trapline.yaml."
         )
-    found = ingest([AnnotationFile(name, path) for path in sources], IngestConfig(), log=log)
-    fetch(found.images, {name: folder}, root=layout.root, log=log)
+    if not sources:
+        if url is not None:
+            raise InputError("folders name labels only where the images lie on this disk; give --annotations.")
+        sources = [_listed(folder, folder_names, layout.root / "annotations" / f"{name}.csv", log)]
+    found = ingest([AnnotationFile(name, path, ready_made) for path in sources], IngestConfig(), log=log)
+    if not found.boxes.height and found.labels.height:
+        log.warn(
+            f"none of the {found.labels.height} labels has a box, so there will be no crop. Run a detector "
+            "(MegaDetector) on the images and give its JSON file beside the labels with --annotations; or, if the "
+            "pictures are crops already, say --ready-made."
+        )
+    if url is None:
+        fetch(found.images, {name: folder}, root=layout.root, log=log)
+    else:
+        _say_what_is_next(url, name, log)
     copies = [_copy(path, layout.root / "annotations", layout) for path in sources]
-    source = DatasetSource(annotations=tuple(copies), images=layout.shorten(folder) if images else None)
+    place = urls.without_secrets(url) if url else layout.shorten(folder) if images else None
+    source = DatasetSource(annotations=tuple(copies), images=place, ready_made=ready_made)
     if known:
         project_file.set_values(layout.config, "datasets", {name: source.model_dump(mode="json")})
     else:
@@ -69,35 +105,53 @@ def init(
     return Project(layout.root, log)
 
 
-def _from_csv(path: Path, directory: str | Path, images: str | Path | None, dataset: str | None, log: Log) -> Project:
-    """A project from a classification_ds.csv; a splits.json beside it is copied too."""
+def _listed(folder: Path, folder_names: str | None, target: Path, log: Log) -> Path:
+    """Write what folders name as a CSV, which is the project's annotation file from now on."""
+    found = folders.read(folder, folder_names)
+    for note in found.notes:
+        log.note(note)
+    rows = found.objects.select(source_id="image", label="source_label").join(found.images, on="source_id")
+    told = [name for name in ("location", "camera", "deployment", "sequence") if rows[name].count()]
+    tables.save_csv(target, rows.select("label", *told, path="file_name").select("path", "label", *told))
+    return target
+
+
+def _from_list(
+    path: Path, kind: str, directory: str | Path, images: str | Path | None, dataset: str | None, log: Log
+) -> Project:
+    """A project from a file that names datasets itself; a splits.json beside it is copied too."""
     layout = Layout(Path(directory).expanduser().resolve())
     path = path.expanduser().resolve()
-    names = classification_csv.datasets(path)
+    names = recognise.datasets(path, kind)
+    ready_made = kind == "classification-ds"
     if dataset is not None:
-        raise InputError(
-            f"--dataset does not go with --dataset-csv: {path.name} names its datasets ({', '.join(names)})."
-        )
+        raise InputError(f"--dataset does not go with {path.name}: it names its datasets ({', '.join(names)}).")
     if layout.config.exists():
-        raise InputError(
-            f"{layout.root} is a project already. Make another folder: trapline init DIR --dataset-csv FILE"
-        )
+        raise InputError(f"{layout.root} is a project already. Make another folder for {path.name}.")
     bad = [name for name in names if not re.fullmatch(DATASET_NAME, name)]
     if bad:
         raise InputError(
             f"{len(bad)} of {len(names)} dataset names cannot name folders (first: {bad[0]!r}). Rename them."
         )
+    if images and urls.is_url(str(images)):
+        raise InputError(
+            f"--images with --dataset-csv is a folder of crops; {urls.without_secrets(str(images))} is none."
+        )
     parent = Path(images).expanduser().resolve() if images else None
-    below = parent is not None and classification_csv.has_prefix(path)
-    folders = {name: (parent / name if below else parent) if parent else None for name in names}
+    below = parent is not None and (not ready_made or classification_csv.has_prefix(path))
+    places = {name: (parent / name if below else parent) if parent else None for name in names}
+    if not ready_made:
+        places = {name: place or layout.images(name, None) for name, place in places.items()}
     found = ingest([AnnotationFile(name, path) for name in names], IngestConfig(), log=log)
-    with_crops = {name: folder for name, folder in folders.items() if folder is not None}
+    with_crops = {name: folder for name, folder in places.items() if folder is not None}
     if with_crops:
         fetch(found.images, with_crops, root=layout.root, log=log)
     copy = _copy(path, layout.root / "annotations", layout)
     sources = {
-        name: DatasetSource(annotations=(copy,), images=layout.shorten(folder) if folder else None)
-        for name, folder in folders.items()
+        name: DatasetSource(
+            annotations=(copy,), images=layout.shorten(folder) if folder else None, ready_made=ready_made
+        )
+        for name, folder in places.items()
     }
     project_file.write_new(layout.config, ProjectConfig(datasets=sources))
     if (path.parent / "splits.json").exists():
@@ -106,6 +160,15 @@ def _from_csv(path: Path, directory: str | Path, images: str | Path | None, data
     if not with_crops:
         log.note("no folder of crops was given: the project can be split, not trained (--images CROPS_DIR)")
     return Project(layout.root, log)
+
+
+def _say_what_is_next(url: str, dataset: str, log: Log) -> None:
+    place = urls.without_secrets(url)
+    log.note(f"the images are in {place}; `trapline fetch` brings them to images/{dataset}")
+    if place != url:
+        log.warn("what lets you in was taken out of the URL and is stored nowhere; docs/fetch.md says how to pass it.")
+    if place.startswith("s3://"):
+        log.note("credentials: trapline fetch --profile NAME --save, or --anonymous --save for a public bucket")
 
 
 def _name(folder: str) -> str:
@@ -118,6 +181,11 @@ def _copy(path: Path, folder: Path, layout: Layout) -> str:
     """Copy an export into the project (unless it lies there already) and return its path in trapline.yaml."""
     if path.is_relative_to(layout.root):
         return layout.shorten(path)
+    if path.name == camtrap_dp.DESCRIPTOR:
+        path = path.parent
+    if path.is_dir():
+        inside = [_copy(file, folder / path.name, layout) for file in sorted(path.iterdir()) if file.is_file()]
+        return str(Path(inside[0]).parent)
     target = folder / path.name
     number = 2
     while target.exists() and target.read_bytes() != path.read_bytes():

@@ -31,8 +31,8 @@ class DatasetSource(Section):
     """Annotation files of any format that trapline reads (docs/formats.md), relative to the project or absolute. Files
     of labels and of detections of the same images go together."""
     images: str | None = None
-    """Folder of the full-size images (or ready-made crops); they stay where they are. Or the URL that their keys are
-    below (s3://, gs://, az://, https://): they are fetched to images/<dataset>. Default: that folder."""
+    """Folder of the full-size images (or of ready-made crops); they stay where they are. Or the URL that their keys
+    are below (s3://, gs://, az://, https://): they are fetched to images/<dataset>. Default: that folder."""
     ready_made: bool = False
     """The pictures are crops already, each showing one thing: they are taken whole."""
 
@@ -66,18 +66,8 @@ class FetchConfig(Section):
     """Every image onto this disk: found in a folder, or fetched from S3, GCS, Azure or HTTP."""
 
     inert: ClassVar[frozenset[str]] = frozenset(
-        [
-            "profile",
-            "anonymous",
-            "endpoint",
-            "region",
-            "max_concurrency",
-            "in_flight_mb",
-            "max_disk",
-            "stall_s",
-            "request_s",
-            "budget_s",
-        ]
+        {"profile", "anonymous", "endpoint", "region", "max_concurrency", "in_flight_mb", "max_disk"}
+        | {"stall_s", "request_s", "budget_s"}
     )
 
     profile: str | None = None

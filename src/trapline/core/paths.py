@@ -1,6 +1,10 @@
 """Names of files from outside are hostile input: what may become a path below the project, and under which name."""
 
+import hashlib
 import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -41,3 +45,34 @@ def unsafe_reasons(paths: pl.Series) -> pl.Series:
     reasons = {path: unsafe_reason(path) for path in paths.filter(doubtful).unique()}
     found = paths.replace_strict(reasons, default=None, return_dtype=pl.String) if reasons else None
     return pl.Series("unsafe", found if found is not None else [None] * len(paths), dtype=pl.String)
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Names that stay apart on every disk: those that differ only in case or accents' spelling, or of which one is
+    the other's folder, get a mark made of their own exact spelling. All others stay as they are.
+
+    Whether a name gets its mark depends on the others, the mark itself does not.
+    """
+    folded = [_folded(name) for name in names]
+    taken = Counter(folded)
+    folders = {name[:end] for name in set(folded) for end in _ends(name)}
+    return [
+        _marked(name) if taken[key] > 1 or key in folders or any(key[:end] in taken for end in _ends(key)) else name
+        for name, key in zip(names, folded, strict=True)
+    ]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _ends(name: str) -> list[int]:
+    """Where the folders of a name end."""
+    return [n for n, char in enumerate(name) if char == "/"]
+
+
+def _marked(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    stem, dot, suffix = last.rpartition(".")
+    mark = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{folder}{slash}{stem}~{mark}.{suffix}" if dot else f"{folder}{slash}{last}~{mark}"

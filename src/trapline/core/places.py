@@ -63,7 +63,8 @@ def locations(images: pl.DataFrame) -> pl.DataFrame:
 def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame:
     """Add captured_at, utc_offset and sequence_id.
 
-    A sequence is the source's own burst, else frames of one camera at most `gap_s` seconds apart. An image without a time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
+    A sequence is the source's own burst, else frames of one camera at most `gap_s` seconds apart. An image without a
+    time stamp or without a place is a sequence of its own. A sequence bears its first image's id.
 
     Args:
         images: image_id, dataset, captured, sequence, camera_id, location_id.
@@ -86,3 +87,8 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
     if unread.height:
         log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
     return named
+
+
+def stamps() -> pl.Expr:
+    """captured_at and utc_offset of IMAGES as one ISO text, as exports write it; null where there is no time."""
+    return pl.concat_str(pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3f"), pl.col("utc_offset").fill_null(""))

@@ -127,7 +127,10 @@ FILES = Schema(
         "image_id": TEXT,
         "path": TEXT,  # relative to the project where it lies inside it, else absolute
         "bytes": INT,
-        "checksum": TEXT,
+        "checksum": TEXT,  # of the content; for a file that lies in a folder of the user's, its size and time of change
+        "width_px": INT,  # as stored, before EXIF orientation; of fetched files (null for those found in a folder)
+        "height_px": INT,
+        "orientation": INT,  # EXIF, 1 to 8
         "failure": TEXT,
     },
 )

@@ -8,43 +8,11 @@ SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "http", "https")
 KEY_FIELDS = ("uri", "file_name", "image_id", "dataset", "stem", "suffix")
 # Query parameters that let their holder in: pre-signed S3 and GCS URLs, Azure SAS, CloudFront, plain tokens.
 SECRET_PREFIXES = ("x-amz-", "x-goog-")
-SECRET_NAMES = frozenset(
-    [
-        "signature",
-        "sig",
-        "se",
-        "sp",
-        "sv",
-        "sr",
-        "st",
-        "ss",
-        "srt",
-        "spr",
-        "sip",
-        "skoid",
-        "sktid",
-        "skt",
-        "ske",
-        "sks",
-        "skv",
-        "awsaccesskeyid",
-        "googleaccessid",
-        "expires",
-        "policy",
-        "key-pair-id",
-        "token",
-        "access_token",
-        "id_token",
-        "auth",
-        "key",
-        "api_key",
-        "apikey",
-        "api-key",
-        "sas",
-        "password",
-        "secret",
-    ]
+_SECRET_NAMES = (
+    "signature sig se sp sv sr st ss srt spr sip skoid sktid skt ske sks skv awsaccesskeyid googleaccessid expires "
+    "policy key-pair-id token access_token id_token auth key api_key apikey api-key sas password secret"
 )
+SECRET_NAMES = frozenset(_SECRET_NAMES.split())
 
 
 def is_url(text: str) -> bool:

@@ -10,6 +10,20 @@ from trapline.core.log import Log
 from trapline.io.ledger import FINGERPRINT, Parts, fingerprint
 
 
+class PartlyDone(Exception):
+    """Raised by a part's function that has to end before all of its rows are done: the rows that are get committed.
+
+    Args:
+        rows: Output rows of what is done.
+        reason: What ends the stage; raised in its turn.
+    """
+
+    def __init__(self, rows: pl.DataFrame, reason: BaseException):
+        super().__init__(str(reason))
+        self.rows = rows
+        self.reason = reason
+
+
 def map_rows(
     fn: Callable[[pl.DataFrame], pl.DataFrame],
     rows: pl.DataFrame,
@@ -22,11 +36,13 @@ def map_rows(
     what: str,
     workers: int = 1,
     still_good: Callable[[pl.DataFrame], pl.Series] | None = None,
+    stop: Callable[[], None] | None = None,
 ) -> pl.DataFrame:
     """Run `fn` over the rows that are not done yet, part by part, and return the outputs of all rows.
 
     Args:
-        fn: Takes some of `rows`, returns output rows that carry `key`; any number of them per input row.
+        fn: Takes some of `rows`, returns output rows that carry `key`; any number of them per input row. A row that
+            it leaves out is not done, and its turn comes again with the next call. May raise PartlyDone.
         rows: One row per unit of work. Everything in a row is part of its fingerprint.
         key: Column that names a row, unique.
         config: JSON-able settings that change the output, the stage's integer VERSION among them.
@@ -36,6 +52,8 @@ def map_rows(
         workers: Threads; `fn` must release the GIL to gain from them.
         still_good: Given committed output rows, says which still stand (their files exist). A row of which any
             output does not is run again.
+        stop: Called once when the work is broken off (an error, an interrupt), before its workers are waited for; makes
+            `fn` end soon.
 
     Returns:
         Output rows in the order of `rows`, without the ledger's own column.
@@ -52,7 +70,7 @@ def map_rows(
         # kill and a return to those settings would take the new files for the old ones.
         parts.forget(pl.col(key).is_in(todo[key].to_list()))
     if todo.height:
-        outputs += _run(fn, todo, key, parts, part_rows, log, what, workers)
+        outputs += _run(fn, todo, key, parts, part_rows, log, what, workers, stop or _nothing)
     if not outputs:
         return fn(rows.drop(FINGERPRINT).clear())
     place = rows.select(key).with_row_index("_place")
@@ -79,13 +97,22 @@ def _run(
     log: Log,
     what: str,
     workers: int,
+    stop: Callable[[], None],
 ) -> list[pl.DataFrame]:
     """Run and commit the parts of `todo`; at most twice `workers` parts are in memory at a time."""
 
     def work(part: pl.DataFrame) -> tuple[int, pl.DataFrame]:
-        output = fn(part.drop(FINGERPRINT)).join(part.select(key, FINGERPRINT), on=key, how="left")
-        parts.commit(output)
-        return part.height, output
+        def commit(output: pl.DataFrame) -> pl.DataFrame:
+            output = output.join(part.select(key, FINGERPRINT), on=key, how="left")
+            if output.height:
+                parts.commit(output)
+            return output
+
+        try:
+            return part.height, commit(fn(part.drop(FINGERPRINT)))
+        except PartlyDone as partly:
+            commit(partly.rows)
+            raise partly.reason from None
 
     waiting = (todo.slice(start, part_rows) for start in range(0, todo.height, part_rows))
     running: set[Future[tuple[int, pl.DataFrame]]] = set()
@@ -102,9 +129,14 @@ def _run(
             while running:
                 running = _collect(running, order, outputs, advance)
         except BaseException:
+            stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return [outputs[number] for number in sorted(outputs)]
+
+
+def _nothing() -> None:
+    """Stops nothing: the parts at work are waited for."""
 
 
 def _collect(running, order, outputs, advance):

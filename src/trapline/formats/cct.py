@@ -4,47 +4,52 @@ Reads what the real producers write and is strict in everything else; errors nam
 here: what leaves is two frames with trapline's column names.
 """
 
-import codecs
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from trapline.core.errors import InputError
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
+from trapline.formats.json_stream import JsonStream, MalformedJson, UnexpectedJson
 
 UNKNOWN_CATEGORY = "with an unknown category id"
-
 LARGEST_PX = 2**31 - 1
+SIZES = ("width_px", "height_px")
+NO_BOX = (None, None, None, None)
 
 Id = str | int
-Number = int | float
 
 
-class _Image(msgspec.Struct):
+class _Image(msgspec.Struct, gc=False):
     id: Id
     file_name: str | None = None
     original_relative_path: str | None = None
     serving_bucket_key: str | None = None
     datetime: str | None = None
     location: Id | None = None
-    width: Number | None = None
-    height: Number | None = None
+    width: float | None = None
+    height: float | None = None
     seq_id: Id | None = None
 
 
-class _Annotation(msgspec.Struct):
+class _Annotation(msgspec.Struct, gc=False):
     image_id: Id
     category_id: Id
     id: Id | None = None
-    bbox: list[Number | None] | None = None
-    confidence: Number | None = None
+    bbox: list[float | None] | None = None
+    confidence: float | None = None
     validated: bool | None = None
     validated_by: str | None = None
     sequence_level_annotation: bool | None = None
 
 
-class _Category(msgspec.Struct):
+class _Category(msgspec.Struct, gc=False):
     id: Id
     name: str
 
@@ -53,110 +58,183 @@ class _Info(msgspec.Struct):
     date_created: str | None = None
 
 
-class _File(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
-    info: _Info | None = None
-
-
 def read(path: Path) -> Annotations:
-    """Read a CCT file.
+    """Read a CCT file, in memory bounded by what it holds, not by its text.
+
+    A file that ends too early gives every record that is whole, and a note; only without its categories it cannot be
+    used.
 
     Raises:
-        InputError: It is missing, not JSON, or not CCT; names the file and the JSON path.
+        InputError: It is missing, not JSON, not CCT, or cut before its categories; names the file and the JSON path.
     """
+    images: list[pl.DataFrame] = []
+    objects: list[pl.DataFrame] = []
+    names: dict[str, str] = {}
+    found: set[str] = set()
+    created = ""
     try:
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # editors on Windows put it there
+        with open(path, "rb") as file, _no_garbage_collection():
+            stream = JsonStream(file, _ARRAYS, _VALUES)
+            for key, piece in stream.pieces():
+                found.add(key)
+                if key == "images":
+                    images.append(_images(piece))
+                elif key == "annotations":
+                    objects.append(_objects(piece))
+                elif key == "categories":
+                    names |= {str(category.id): category.name.strip() for category in piece}
+                elif key == "info":
+                    created = (piece.date_created if piece else None) or ""
     except FileNotFoundError:
         raise InputError(f"annotation file {path} does not exist. Check the path after --annotations.") from None
     except OSError as error:
         raise InputError(f"annotation file {path} cannot be read: {error.strerror or error}.") from None
-    try:
-        content = msgspec.json.decode(data, type=_File)
-    except msgspec.ValidationError as error:
-        raise InputError(
-            f"{path} is not a COCO Camera Traps file: {error}. trapline reads Animl's and LILA's exports: an object "
-            "with images, annotations and categories."
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnexpectedJson as error:
+        raise _not_cct(path, str(error)) from None
+    except MalformedJson as error:
         raise InputError(f"{path} is not valid JSON: {error}. Export it again, or check that it is complete.") from None
-    names = {str(category.id): category.name.strip() for category in content.categories}
-    created = (content.info.date_created if content.info else None) or ""
-    return Annotations(_images(content.images), _objects(content.annotations, names), created)
+    annotations = _joined(images, objects, names, created)
+    if stream.cut is not None:
+        return _recovered(path, annotations, stream.cut, found)
+    if missing := [key for key in _ARRAYS if key not in found]:
+        raise _not_cct(path, f"Object missing required field `{missing[0]}`")
+    return annotations
+
+
+def _not_cct(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path} is not a COCO Camera Traps file: {reason}. trapline reads Animl's and LILA's exports: an object "
+        "with images, annotations and categories."
+    )
+
+
+def _recovered(path: Path, annotations: Annotations, cut: str, found: set[str]) -> Annotations:
+    """What a file that ends too early holds, with a note that says so.
+
+    Raises:
+        InputError: Its images or its categories are not there: without them annotations say nothing.
+    """
+    n_images, n_objects = annotations.images.height, annotations.objects.height
+    whole = f"{n_images:,} whole images and {n_objects:,} whole annotations"
+    nameless = annotations.objects.filter(pl.col("problem") == UNKNOWN_CATEGORY).height
+    if "images" not in found or "categories" not in found or nameless:
+        lost = "images" if "images" not in found else "categories" if "categories" not in found else "some categories"
+        raise InputError(
+            f"{path} ends too early, in {cut}: it holds {whole}, but its {lost} are lost with its end, and category "
+            "ids mean nothing without names (they differ from export to export). Export it again in parts: Animl "
+            "leaves the end off some exports of more than 18,000 images."
+        )
+    note = f"the file ends too early, in {cut}; {whole} were recovered, what came after is lost. Export it again."
+    return Annotations(annotations.images, annotations.objects, annotations.created, (note,))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of records without cycles: looking for cycles among them takes longer than making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+_ARRAYS: dict[str, msgspec.json.Decoder[list[Any]]] = {
+    "images": msgspec.json.Decoder(list[_Image]),
+    "annotations": msgspec.json.Decoder(list[_Annotation]),
+    "categories": msgspec.json.Decoder(list[_Category]),
+}
+_VALUES: dict[str, msgspec.json.Decoder[Any]] = {"info": msgspec.json.Decoder(_Info | None)}
+
+
+def _joined(
+    images: list[pl.DataFrame], objects: list[pl.DataFrame], names: dict[str, str], created: str
+) -> Annotations:
+    listed = pl.concat(images, rechunk=False) if images else complete(pl.DataFrame(), IMAGE_COLUMNS)
+    if not objects:
+        return Annotations(listed, complete(pl.DataFrame(), OBJECT_COLUMNS), created)
+    label = pl.col("category").replace_strict(names, default=None, return_dtype=pl.String) if names else pl.lit(None)
+    frame = pl.concat(objects, rechunk=False).with_columns(source_label=label)
+    unknown = pl.when(pl.col("source_label").is_null()).then(pl.lit(UNKNOWN_CATEGORY))
+    frame = frame.with_columns(unit=pl.lit("px"), frame=pl.lit("auto"), source=pl.lit("human"), problem=unknown)
+    return Annotations(listed, complete(frame, OBJECT_COLUMNS), created)
 
 
 def _images(records: list[_Image]) -> pl.DataFrame:
-    def column(name: str, values: list) -> pl.Series:
-        return pl.Series(name, values, dtype=IMAGE_COLUMNS[name])
-
-    paths = [(r.original_relative_path or r.file_name or "").replace("\\", "/") for r in records]
+    """IMAGE_COLUMNS of a piece of `images`."""
     frame = pl.DataFrame(
-        [
-            column("source_id", [str(r.id) for r in records]),
-            column("file_name", [_one_spelling(path) for path in paths]),
-            column("uri", [r.serving_bucket_key for r in records]),
-            column("captured", [r.datetime for r in records]),
-            column("location", [_text(r.location) for r in records]),
-            column("camera", [_camera(r, path) for r, path in zip(records, paths, strict=True)]),
-            column("width_px", [_size(r.width) for r in records]),
-            column("height_px", [_size(r.height) for r in records]),
-            column("sequence", [_text(r.seq_id) for r in records]),
-        ]
+        {
+            "source_id": _texts([r.id for r in records]),
+            "path": _texts([r.original_relative_path or r.file_name or "" for r in records]),
+            "old": pl.Series([r.original_relative_path is not None for r in records], dtype=pl.Boolean),
+            "uri": _texts([r.serving_bucket_key for r in records]),
+            "captured": _texts([r.datetime for r in records]),
+            "location": _texts([r.location for r in records]),
+            "width_px": _numbers([r.width for r in records]),
+            "height_px": _numbers([r.height for r in records]),
+            "sequence": _texts([r.seq_id for r in records]),
+        }
     )
-    return complete(frame, IMAGE_COLUMNS)
+    path = pl.col("path").str.replace_all("\\", "/", literal=True)
+    # Animl names the camera in the path: <camera>/<file>; since 2023 <project>/<camera>/<deployment>/<file>.
+    camera = (
+        pl.when("old")
+        .then(path.str.extract(r"^([^/]*)/"))
+        .when(pl.col("uri").is_not_null())
+        .then(path.str.extract(r"^[^/]*/([^/]*)/[^/]*/[^/]*$"))
+    )
+    sizes = [pl.when(pl.col(name).is_between(1, LARGEST_PX)).then(name).cast(pl.Int64) for name in SIZES]
+    frame = frame.with_columns(
+        *sizes,
+        file_name=path,
+        camera=camera,
+        location=pl.col("location").replace("", None),
+        sequence=pl.col("sequence").replace("", None),
+    )
+    return complete(frame.with_columns(_one_spelling(frame["file_name"])), IMAGE_COLUMNS)
 
 
-def _one_spelling(path: str) -> str:
+def _one_spelling(paths: pl.Series) -> pl.Series:
     """Without `./` and doubled slashes, so that one file is one image. `..` stays, to be refused later."""
-    return str(PurePosixPath(path)) if path else ""
-
-
-def _camera(record: _Image, path: str) -> str | None:
-    """Animl names the camera in the path: `<camera>/<file>`; since 2023 `<project>/<camera>/<deployment>/<file>`."""
-    parts = path.split("/")
-    if record.original_relative_path is not None:
-        return parts[0] if len(parts) >= 2 else None
-    if record.serving_bucket_key is not None and len(parts) == 4:
-        return parts[1]
-    return None
-
-
-def _objects(records: list[_Annotation], names: dict[str, str]) -> pl.DataFrame:
-    boxes = [_box(record.bbox) for record in records]
-
-    def column(name: str, values: list) -> pl.Series:
-        return pl.Series(name, values, dtype=OBJECT_COLUMNS[name], strict=False)
-
-    frame = pl.DataFrame(
-        [
-            column("source_id", [_text(r.id) for r in records]),
-            column("image", [str(r.image_id) for r in records]),
-            column("source_label", [names.get(str(r.category_id)) for r in records]),
-            *(column(f"box_{side}", [box[n] if box else None for box in boxes]) for n, side in enumerate("xywh")),
-            column("conf", [r.confidence for r in records]),
-            column("validated", [r.validated for r in records]),
-            column("validated_by", [r.validated_by for r in records]),
-            column("sequence_level", [bool(r.sequence_level_annotation) for r in records]),
-        ]
+    odd = paths.str.contains(r"//|(^|/)\.(/|$)|.\/$")
+    if not odd.any():
+        return paths
+    return pl.Series(
+        paths.name,
+        [str(PurePosixPath(path)) if path and is_odd else path for path, is_odd in zip(paths, odd, strict=True)],
+        dtype=pl.String,
     )
-    unknown = pl.when(pl.col("source_label").is_null()).then(pl.lit(UNKNOWN_CATEGORY))
-    frame = frame.with_columns(unit=pl.lit("px"), frame=pl.lit("auto"), source=pl.lit("human"), problem=unknown)
-    return complete(frame, OBJECT_COLUMNS)
 
 
-def _box(values: list[Number | None] | None) -> list[float] | None:
-    """Four numbers or nothing: Animl writes [null, null, null, null] where the image's size is unknown."""
-    if values is None or len(values) != 4 or any(value is None for value in values):
-        return None
-    return [float(value) for value in values if value is not None]
+def _objects(records: list[_Annotation]) -> pl.DataFrame:
+    """OBJECT_COLUMNS of a piece of `annotations`, but for `category` in place of its name."""
+    boxes = [r.bbox if r.bbox is not None and len(r.bbox) == 4 else NO_BOX for r in records]
+    sides = pl.Series(list(chain.from_iterable(boxes)), dtype=pl.Float64)
+    frame = pl.DataFrame(
+        {
+            "source_id": _texts([r.id for r in records]),
+            "image": _texts([r.image_id for r in records]),
+            "category": _texts([r.category_id for r in records]),
+            **{f"box_{side}": sides.gather_every(4, n) for n, side in enumerate("xywh")},
+            "conf": _numbers([r.confidence for r in records]),
+            "validated": pl.Series([r.validated for r in records], dtype=pl.Boolean),
+            "validated_by": _texts([r.validated_by for r in records]),
+            "sequence_level": pl.Series([bool(r.sequence_level_annotation) for r in records], dtype=pl.Boolean),
+        }
+    )
+    # Four numbers or nothing: Animl writes [null, null, null, null] where the image's size is unknown.
+    boxed = pl.all_horizontal(pl.col("^box_.$").is_not_null())
+    return frame.with_columns(pl.when(boxed).then(pl.col("^box_.$")), source_id=pl.col("source_id").replace("", None))
 
 
-def _size(value: Number | None) -> int | None:
-    """A width or height; what no image can have is as good as not stated."""
-    return int(value) if value is not None and 1 <= value <= LARGEST_PX else None
+def _texts(values: list[Any]) -> pl.Series:
+    """Text; integers as text, since LILA writes some ids and locations as numbers."""
+    try:
+        return pl.Series(values, dtype=pl.String, strict=True)
+    except TypeError:
+        return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
 
 
-def _text(value: Id | None) -> str | None:
-    """Locations and ids stay strings: LILA writes some of them as integers."""
-    return None if value is None or value == "" else str(value)
+def _numbers(values: list[float | None]) -> pl.Series:
+    return pl.Series(values, dtype=pl.Float64)

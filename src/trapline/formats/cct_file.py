@@ -6,6 +6,7 @@ import msgspec
 import polars as pl
 
 from trapline.core.box_columns import SIDES, in_pixels
+from trapline.core.places import stamps
 from trapline.io import atomic
 
 EMPTY = "empty"
@@ -104,9 +105,7 @@ def _image_rows(images: pl.DataFrame) -> pl.DataFrame:
         file_name="file_name",
         original_relative_path=pl.when(old).then("file_name"),
         serving_bucket_key="uri",
-        datetime=pl.concat_str(
-            pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3f"), pl.col("utc_offset").fill_null("")
-        ),
+        datetime=stamps(),
         location=pl.coalesce("deployment_id", "location_id"),
         width="width_px",
         height="height_px",

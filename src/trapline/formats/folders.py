@@ -11,7 +11,6 @@ from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotati
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".mpo")
 PARTS = ("label", "location", "camera", "deployment", "sequence", "*")
-LABEL, LOCATION_LABEL, LABEL_LOCATION = "label", "location/label", "label/location"
 
 
 def files(root: Path) -> list[str]:
@@ -41,23 +40,18 @@ def files(root: Path) -> list[str]:
 
 
 def guess(paths: list[str]) -> str:
-    """Which folders name what, judged by which names come again: species do in the folders of several stations.
+    """Whether the outer folders are labels, or places that hold folders of labels.
+
+    Species come again in the folders of several stations, so inner names that stand below more than one outer name
+    are labels. Nothing tells `<label>/<location>` from that for certain: whoever has it says so.
 
     Returns:
-        A pattern for `read`: "label", "location/label" or "label/location".
+        A pattern for `read`: "label" or "location/label".
     """
-    parents = [path.split("/")[:-1] for path in paths]
-    two = [tuple(parts[:2]) for parts in parents if len(parts) >= 2]
-    if not two or len(two) < len(paths) / 2:
-        return LABEL
-    pairs = set(two)
-    inner, outer = Counter(b for _, b in pairs), Counter(a for a, _ in pairs)
-    again_inner = sum(n > 1 for n in inner.values()) / len(inner)
-    again_outer = sum(n > 1 for n in outer.values()) / len(outer)
-    if again_inner == 0:
-        return LABEL
-    # Both may repeat in a full grid of stations and species; then the outer folders are taken as the places.
-    return LOCATION_LABEL if again_outer > 0 or len(outer) < len(inner) else LABEL_LOCATION
+    pairs = {tuple(parts[:2]) for path in paths if len(parts := path.split("/")[:-1]) >= 2}
+    deep = sum(path.count("/") >= 2 for path in paths)
+    inner = Counter(name for _, name in pairs)
+    return "location/label" if deep >= len(paths) / 2 and any(n > 1 for n in inner.values()) else "label"
 
 
 def read(root: Path, pattern: str | None = None) -> Annotations:

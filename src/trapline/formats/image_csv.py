@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import polars as pl
 
 from trapline.core.errors import InputError
+from trapline.core.places import stamps
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
 from trapline.io import tables
 
@@ -85,7 +86,7 @@ def read(path: Path) -> Annotations:
     missing = [name for name in (PATH, "label") if name not in names]
     if missing:
         raise InputError(
-            f"{path} has no column of {' or of '.join(missing)}s, only {', '.join(table.columns[:12])}. Name them "
+            f"{path} has no column of {'s or of '.join(missing)}s, only {', '.join(table.columns[:12])}. Name them "
             "`path` and `label`; `location`, `datetime`, `camera` and `sequence` are read too."
         )
     rows = table.select(
@@ -214,7 +215,7 @@ def write(
                 "sequence_id": "sequence",
             }
         )
-        .with_columns(datetime=pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.f"))
+        .with_columns(datetime=stamps())
     )
     tables.save_csv(path, rows.select(NAMES.keys()))
     return ()

@@ -38,6 +38,7 @@ class _Image(msgspec.Struct):
     width: Number | None = None
     height: Number | None = None
     seq_id: Id | None = None
+    unlabelled: bool = False
 
 
 class _DetectorFacts(msgspec.Struct):
@@ -66,6 +67,7 @@ RESULT_COLUMNS = {
     "width_px": pl.Int64,
     "height_px": pl.Int64,
     "sequence": pl.String,
+    "unlabelled": pl.Boolean,
 }
 DETECTION_COLUMNS = {
     "file": pl.String,
@@ -88,7 +90,8 @@ class MdResults:
 
     Args:
         images: A row per image (RESULT_COLUMNS): `file` with forward slashes, `failure` where the detector could not
-            read it; id, location, captured, size and sequence where the producer states them.
+            read it; id, location, captured, size and sequence where the producer states them; `unlabelled` where
+            trapline wrote the file and nobody had labelled the image.
         detections: A row per detection and classification kept (DETECTION_COLUMNS): `number` counts the detections of
             a file from 0; `category` is the detection category's name, null where its id is not listed; the box is in
             fractions of the displayed image; `label` the classifications of the highest score, null where there are
@@ -172,7 +175,8 @@ def read_annotations(path: Path) -> Annotations:
     )
     # An image in which people found no object is empty; one in which a detector found none is not known to be.
     if by_people:
-        none = images.filter(pl.col("failure").is_null()).join(detections.select("file"), on="file", how="anti")
+        looked_at = pl.col("failure").is_null() & ~pl.col("unlabelled")
+        none = images.filter(looked_at).join(detections.select("file"), on="file", how="anti")
         empties = none.select(image=pl.coalesce("id", "file"), source_label=pl.lit("empty"))
         objects = pl.concat([objects, empties], how="diagonal")
     notes = []
@@ -225,6 +229,7 @@ def _images(records: Iterable[_Image]) -> pl.DataFrame:
             "width_px": pixels([r.width for r in records]),
             "height_px": pixels([r.height for r in records]),
             "sequence": text([r.seq_id for r in records]),
+            "unlabelled": [r.unlabelled for r in records],
         },
         schema=RESULT_COLUMNS,
     ).unique("file", keep="first", maintain_order=True)

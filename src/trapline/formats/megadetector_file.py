@@ -7,6 +7,7 @@ import polars as pl
 
 from trapline.core.box_columns import SIDES, in_fractions
 from trapline.core.pairing import kind_of
+from trapline.core.places import stamps
 from trapline.io import atomic
 
 VERSION = "1.6"
@@ -25,8 +26,9 @@ def write(
 ) -> tuple[str, ...]:
     """Write IMAGES, BOXES and LABELS rows: a detection per box, its label as its classification.
 
-    An image that somebody called empty has an empty list of detections. What a person drew has confidence 1. Beside
-    the format's own fields an image keeps id, location, datetime, seq_id, width and height, and a box its id.
+    An image that somebody called empty has an empty list of detections, and so has one that nobody labelled, which
+    `unlabelled` tells apart. What a person drew has confidence 1. Beside the format's own fields an image keeps id,
+    location, datetime, seq_id, width and height, and a box its id.
 
     Returns:
         What the file does not hold, a sentence each.
@@ -46,7 +48,7 @@ def write(
         "info": {"format_version": VERSION, "detector": sources[0] if len(sources) == 1 else ", ".join(sources)},
         "detection_categories": CATEGORIES,
         "classification_categories": {number: name for name, number in ids.items()},
-        "images": [_image(row, found.get(row["id"], [])) for row in _image_rows(images).iter_rows(named=True)],
+        "images": [_image(row, found.get(row["id"], [])) for row in _image_rows(images, labels).iter_rows(named=True)],
     }
     data = msgspec.json.format(msgspec.json.encode(content), indent=1)
     atomic.replace(path, lambda stream: stream.write(data))
@@ -82,17 +84,17 @@ def _detection(row: dict, ids: dict[str, str]) -> dict:
     return detection
 
 
-def _image_rows(images: pl.DataFrame) -> pl.DataFrame:
+def _image_rows(images: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    bare = ~pl.col("image_id").is_in(labels["image_id"].implode())
     return images.select(
         id="image_id",
         file="file_name",
         location=pl.coalesce("deployment_id", "location_id"),
-        datetime=pl.concat_str(
-            pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3f"), pl.col("utc_offset").fill_null("")
-        ),
+        datetime=stamps(),
         seq_id="sequence_id",
         width="width_px",
         height="height_px",
+        unlabelled=pl.when(bare).then(pl.lit(True)),
     )
 
 

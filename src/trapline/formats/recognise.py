@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from trapline.core.errors import InputError
 from trapline.formats.annotations import Annotations
@@ -19,20 +20,30 @@ class Format:
     Args:
         title: What to call it before a person.
         reader: "module:function" of the function path -> Annotations, looked up when it is needed.
-        of_dataset: Whether the file names datasets itself; then the reader takes the one that is wanted too.
+        of_dataset: Whether the file names datasets itself; then the reader takes the one that is wanted too, and
+            `datasets` is the function that lists them.
     """
 
     title: str
     reader: str
     of_dataset: bool = False
+    datasets: str = ""
 
 
 FORMATS = {
     "cct": Format("COCO Camera Traps JSON", "trapline.formats.cct:read"),
     "md": Format("MegaDetector results", "trapline.formats.megadetector:read_annotations"),
-    "queried-images": Format("queried_images.json of the old chain", "trapline.formats.queried_images:read", True),
+    "queried-images": Format(
+        "queried_images.json of the old chain",
+        "trapline.formats.queried_images:read",
+        of_dataset=True,
+        datasets="trapline.formats.queried_images:datasets",
+    ),
     "classification-ds": Format(
-        "classification_ds.csv, a list of ready-made crops", "trapline.formats.classification_csv:read", True
+        "classification_ds.csv, a list of ready-made crops",
+        "trapline.formats.classification_csv:read",
+        of_dataset=True,
+        datasets="trapline.formats.classification_csv:datasets",
     ),
     "csv": Format("a CSV of images and labels", "trapline.formats.image_csv:read"),
     "camtrap-dp": Format("Camtrap DP package", "trapline.formats.camtrap_dp:read"),
@@ -64,9 +75,27 @@ def read_as(name: str, path: Path, dataset: str) -> Annotations:
     Raises:
         InputError: As `read`.
     """
-    module, function = FORMATS[name].reader.split(":")
-    reader: Callable[..., Annotations] = getattr(import_module(module), function)
+    reader = _function(FORMATS[name].reader)
     return reader(path, dataset) if FORMATS[name].of_dataset else reader(path)
+
+
+def title(name: str) -> str:
+    """What to call a format that `recognise` returned before a person."""
+    return "corrections of labels" if name == CORRECTIONS else FORMATS[name].title
+
+
+def datasets(path: Path, name: str) -> list[str]:
+    """The datasets that a file names, sorted; none where its format does not name any.
+
+    Raises:
+        InputError: As `read`.
+    """
+    return _function(FORMATS[name].datasets)(path) if FORMATS[name].datasets else []
+
+
+def _function(named: str) -> Callable[..., Any]:
+    module, function = named.split(":")
+    return getattr(import_module(module), function)
 
 
 def recognise(path: Path) -> str:

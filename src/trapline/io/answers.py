@@ -5,25 +5,12 @@ import re
 from dataclasses import dataclass
 
 # S3's, GCS's and Azure's names for what is wrong with who asks, not with the object.
-CREDENTIAL_CODES = frozenset(
-    [
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "ExpiredToken",
-        "InvalidToken",
-        "TokenRefreshRequired",
-        "RequestTimeTooSkewed",
-        "InvalidSecurity",
-        "MissingSecurityHeader",
-        "NotSignedUp",
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "AuthenticationFailed",
-        "InvalidAuthenticationInfo",
-        "AccountProblem",
-        "NoAuthenticationInformation",
-    ]
+_CREDENTIAL_CODES = (
+    "InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken InvalidToken TokenRefreshRequired RequestTimeTooSkewed "
+    "InvalidSecurity MissingSecurityHeader NotSignedUp UnrecognizedClientException InvalidClientTokenId "
+    "AuthenticationFailed InvalidAuthenticationInfo AccountProblem NoAuthenticationInformation"
 )
+CREDENTIAL_CODES = frozenset(_CREDENTIAL_CODES.split())
 REGION_CODES = frozenset(["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"])
 CREDENTIAL_TROUBLE = re.compile(r"UnauthorizedSSOToken|CredentialRetrieval|TokenRetrieval|RefreshWithMFA|SSOToken|sts:")
 METADATA_HOSTS = ("metadata.google.internal", "169.254.169.254")  # where cloud machines find their credentials

@@ -12,19 +12,21 @@ from trapline.core.errors import TraplineError
 BESIDE = ".partial"
 
 
-def replace(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = True) -> None:
+def replace(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = True, make_folder: bool = True) -> None:
     """Write a file through `write(stream)` so that `path` holds either its old or its whole new content.
 
     Args:
         sync: Wait until the bytes are on disk. Files that are many and cheap to make again (crops) leave that to
             the part they belong to.
+        make_folder: Make the file's folder where it is not there; for many files, who writes them does it once.
 
     Raises:
         TraplineError: The disk is full or read-only; whatever was there is untouched.
     """
     beside = path.with_name(f"{path.name}{BESIDE}{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as stream:
             write(stream)
             stream.flush()

@@ -81,6 +81,33 @@ def open_image(source: Path | bytes, max_pixels: int) -> tuple[Image.Image, Head
         raise ImageFailure(f"cannot be opened: {_words(error)}") from None
 
 
+def read_header(data: bytes | memoryview) -> Header:
+    """The header of an encoded image's bytes. Decodes nothing, so that what follows may still be damaged.
+
+    Raises:
+        ImageFailure: Empty, or not an image.
+    """
+    if not len(data):
+        raise ImageFailure("file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                # A PNG without the block at its beginning would be decoded to look for one at its end.
+                orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
+                if image.format == "TIFF" and orientation >= 5:
+                    width, height = height, width
+                return Header(width, height, orientation)
+    except Exception:  # Pillow raises whatever a damaged byte leads it to
+        raise ImageFailure("not an image") from None
+
+
+def looks_cut_short(data: bytes | memoryview) -> bool:
+    """Whether a JPEG lacks the mark that ends it (ITU T.81 B.1.1.3) in its last kilobytes, where cameras also pad."""
+    return bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(data[-4096:])
+
+
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
     with warnings.catch_warnings():

@@ -106,8 +106,9 @@ def write_new(path: Path, config: ProjectConfig) -> None:
                 lines.append("datasets:")
                 for dataset, source in config.datasets.items():
                     lines.append(f"  {_scalar(dataset)}:")
-                    lines.append(f"    annotations: {_scalar(source.annotations)}")
-                    lines.append(f"    images: {_scalar(source.images)}")
+                    told = {"annotations": source.annotations, "images": source.images}
+                    told |= source.model_dump(exclude=set(told), exclude_defaults=True)
+                    lines += [f"    {key}: {_scalar(value)}" for key, value in told.items()]
             else:
                 lines.append(f"{name}: {_scalar(value)}")
     atomic.replace_text(path, "\n".join(lines) + "\n")

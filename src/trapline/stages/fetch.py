@@ -1,31 +1,204 @@
-"""Images -> files: where each image's file lies on this disk. Local folders so far; nothing is copied or moved."""
+"""Images -> files: every image onto this disk, or an exact list of those that are not.
 
-from collections.abc import Mapping
+A dataset whose images lie in a folder keeps them there; one whose images are in a store (S3, GCS, Azure, HTTP) has them
+fetched below its own folder. Fetched files never expire: what is committed and still there is not asked for again.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from trapline.core import schemas
+from trapline.core.addresses import addresses
+from trapline.core.config import FetchConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
+from trapline.core.paths import distinct_names, unsafe_reason
+from trapline.engine.local import PartlyDone, map_rows, with_fingerprints
+from trapline.io import downloads
+from trapline.io.downloads import Brought, Downloads, Wanted
+from trapline.io.ledger import FINGERPRINT, Parts
 
-MISSING = "not on disk"
+NOT_ON_DISK = "not on disk"
+PART_IMAGES = 64
+WORKERS = 4  # parts begun at a time: a kill costs at most PART_IMAGES x WORKERS images that were not committed yet
+SHOWN = 3  # names in a message
 
 
-def fetch(images: pl.DataFrame, folders: Mapping[str, Path], *, root: Path, log: Log) -> pl.DataFrame:
-    """Find the file of every image below its dataset's folder, under `file_name`.
+def fetch(
+    images: pl.DataFrame,
+    folders: Mapping[str, Path],
+    *,
+    root: Path,
+    log: Log,
+    stores: Mapping[str, str] | None = None,
+    cfg: FetchConfig | None = None,
+    parts: Parts | None = None,
+) -> pl.DataFrame:
+    """Find the file of every image below its dataset's folder, under `file_name`; fetch it there where it is remote.
 
     Args:
         images: IMAGES rows.
         folders: Dataset -> folder of its full-size images, absolute or relative to `root`.
+        stores: Dataset -> URL that its images are fetched from; those of other datasets lie in their folders already.
+        cfg: Credentials, concurrency and budgets of the fetching.
+        parts: Where what is fetched is committed.
 
     Returns:
-        FILES rows, one per image; `failure` where there is no such file. `checksum` stands for the content a later
-        stage depends on: here the file's size and time of change.
+        FILES rows, one per image, sorted; `failure` where there is no such file. `checksum` stands for the content a
+        later stage depends on: of a fetched file its bytes', of one in the user's folder its size and time of change.
 
     Raises:
-        InputError: A dataset's folder does not exist, or holds none of its images.
+        InputError: A dataset's folder does not exist or holds none of its images; a store has none of them, or
+            refuses what it is asked with (StoreRefused).
+        StoreDown, DiskBudget: What is fetched so far is committed; the same call goes on from there.
     """
+    remote = {name: url for name, url in (stores or {}).items() if name in folders}
+    local = {name: folder for name, folder in folders.items() if name not in remote}
+    away = pl.col("dataset").is_in(list(remote))
+    files = [_find(images.filter(~away), local, root, log)] if local or not remote else []
+    if remote:
+        assert parts is not None, "fetching needs a place for its parts"
+        files.append(_bring(images.filter(away), folders, remote, cfg or FetchConfig(), root, parts, log))
+    return pl.concat(files).sort("image_id")
+
+
+def gone(files: pl.DataFrame, *, root: Path) -> int:
+    """How many fetched files are no longer there as they were fetched. `files`: FILES rows without failures."""
+    return files.height - int(_stands(files, root).sum())
+
+
+def file_paths(images: pl.DataFrame, folders: Mapping[str, Path], stores: Mapping[str, str]) -> pl.DataFrame:
+    """image_id and path of every image's file: below its dataset's folder; of fetched ones under names that stay apart
+    on every disk (paths.distinct_names)."""
+    found = []
+    for (dataset,), group in images.group_by("dataset", maintain_order=True):
+        names = group["file_name"].to_list()
+        folder = folders[str(dataset)]
+        kept = distinct_names(names) if dataset in stores else names
+        paths = [(folder / name).as_posix() for name in kept]
+        found.append(pl.DataFrame({"image_id": group["image_id"], "path": paths}))
+    return pl.concat(found) if found else pl.DataFrame(schema={"image_id": pl.String, "path": pl.String})
+
+
+# -- in a store ---------------------------------------------------------------------------------------------------
+
+
+def _bring(
+    images: pl.DataFrame,
+    folders: Mapping[str, Path],
+    stores: Mapping[str, str],
+    cfg: FetchConfig,
+    root: Path,
+    parts: Parts,
+    log: Log,
+) -> pl.DataFrame:
+    """FILES rows of remote images: in two rounds, so that a few slow ones do not hold up the rest."""
+    wanted = _wanted(images, folders, stores, cfg)
+    hopeless = wanted.filter(pl.col("failure").is_not_null())
+    units = wanted.filter(pl.col("failure").is_null()).drop("failure")
+    begun = parts.read(with_fingerprints(units, {}).select("image_id", FINGERPRINT))
+    here = units.head(0) if begun is None else units.join(begun.drop_nulls("bytes"), on="image_id", how="semi")
+    on_disk = 0 if begun is None else int(begun["bytes"].sum())
+    proven = frozenset(here["place"])
+
+    files = schemas.FILES.empty()
+    for patient in (False, True):
+        if files.height == units.height and patient:
+            break
+        work = Downloads(cfg, root, on_disk, proven, patient)
+        files = map_rows(
+            lambda rows, work=work: _bring_part(rows, work),
+            units,
+            key="image_id",
+            config={},
+            parts=parts,
+            part_rows=PART_IMAGES,
+            log=log,
+            what="images fetched" if not patient else "slow images fetched",
+            workers=WORKERS,
+            still_good=lambda done: done["failure"].is_not_null() | _stands(done, root),
+            stop=work.stop,
+        )
+        on_disk, proven = work.on_disk, proven | work.came_from
+    files = pl.concat([files, hopeless.select("image_id", "path", "failure")], how="diagonal")
+    files = files.select(list(schemas.FILES.columns))
+    _account(images, files, stores, log)
+    return files
+
+
+def _stands(files: pl.DataFrame, root: Path) -> pl.Series:
+    """Whether each file is there, with the size it had."""
+    sizes = pl.Series(downloads.sizes(root, files["path"].to_list()), dtype=pl.Int64)
+    return (sizes == files["bytes"]).fill_null(False)
+
+
+def _wanted(
+    images: pl.DataFrame, folders: Mapping[str, Path], stores: Mapping[str, str], cfg: FetchConfig
+) -> pl.DataFrame:
+    """image_id, place, key, path of every remote image; `failure` of those that cannot be asked for or stored."""
+    reasons = [unsafe_reason(name) for name in images["file_name"]]
+    unsafe = pl.DataFrame({"image_id": images["image_id"], "unsafe": pl.Series(reasons, dtype=pl.String)})
+    return (
+        addresses(images, stores, cfg.key)
+        .join(file_paths(images, folders, stores), on="image_id", maintain_order="left")
+        .join(unsafe, on="image_id", maintain_order="left")
+        .with_columns(failure=pl.coalesce("unsafe", "failure"))
+        .drop("unsafe")
+    )
+
+
+def _bring_part(rows: pl.DataFrame, work: Downloads) -> pl.DataFrame:
+    try:
+        return _rows(work.bring([Wanted(**row) for row in rows.iter_rows(named=True)]) if rows.height else [])
+    except downloads.Incomplete as incomplete:
+        raise PartlyDone(_rows(incomplete.done), incomplete.reason) from None
+
+
+def _rows(brought: Sequence[Brought]) -> pl.DataFrame:
+    found = []
+    for one in brought:
+        header = one.header
+        size = (
+            (header.width_px, header.height_px, header.orientation) if header and one.failure is None else (None,) * 3
+        )
+        found.append((one.image_id, one.path, one.bytes, one.checksum, *size, one.failure))
+    return pl.DataFrame(found, schema=schemas.FILES.columns, orient="row")
+
+
+def _account(images: pl.DataFrame, files: pl.DataFrame, stores: Mapping[str, str], log: Log) -> None:
+    """The balance, and the line that says what is missing and why."""
+    named = files.join(images.select("image_id", "dataset", "file_name"), on="image_id", how="left")
+    for (dataset,), group in named.group_by("dataset", maintain_order=True):
+        reasons = group["failure"].unique()
+        if reasons.null_count() == 0 and group.height and all("missing" in str(reason) for reason in reasons):
+            raise InputError(
+                f"none of the {group.height:,} images of dataset {dataset} is in {stores[str(dataset)]} (first asked "
+                f"for: {group['file_name'][0]}). Check its `images:` in trapline.yaml, and fetch's --bucket and --key; "
+                "if they were put there since: trapline fetch --retry-failed."
+            )
+    counts = files.drop_nulls("failure").group_by("failure").len().sort("len", "failure", descending=[True, False])
+    failed = dict(counts.iter_rows())
+    came = files.height - sum(failed.values())
+    log.account("images", files.height, "files fetched", came, failed)
+    said = []
+    for reason, n in failed.items():
+        names = named.filter(pl.col("failure") == reason)["file_name"].sort()
+        more = ", …" if n > SHOWN else ""
+        said.append(f"{n:,} {reason}: {', '.join(names[:SHOWN])}{more}")
+    line = f"fetched {came:,} of {files.height:,}"
+    if said:
+        log.warn("; ".join([line, *said]))
+    else:
+        log.note(line)
+
+
+# -- in a folder --------------------------------------------------------------------------------------------------
+
+
+def _find(images: pl.DataFrame, folders: Mapping[str, Path], root: Path, log: Log) -> pl.DataFrame:
+    """FILES rows of images that lie in folders."""
     absent = [f"{name}: {folder}" for name, folder in folders.items() if not (root / folder).is_dir()]
     if absent:
         raise InputError(
@@ -42,7 +215,10 @@ def fetch(images: pl.DataFrame, folders: Mapping[str, Path], *, root: Path, log:
                     "path": [(folder / name).as_posix() for name in group["file_name"]],
                     "bytes": [size for size, _ in found],
                     "checksum": [stamp for _, stamp in found],
-                    "failure": [None if size is not None else MISSING for size, _ in found],
+                    "width_px": None,
+                    "height_px": None,
+                    "orientation": None,
+                    "failure": [None if size is not None else NOT_ON_DISK for size, _ in found],
                 },
                 schema=schemas.FILES.columns,
             )
@@ -51,11 +227,11 @@ def fetch(images: pl.DataFrame, folders: Mapping[str, Path], *, root: Path, log:
             raise InputError(_nothing_found(str(dataset), root / folder, group["file_name"][0], group.height))
     files = pl.concat(rows) if rows else schemas.FILES.empty()
     failed = files["failure"].count()
-    log.account("images", images.height, "files", files.height - failed, {MISSING: failed})
+    log.account("images", images.height, "files", files.height - failed, {NOT_ON_DISK: failed})
     if failed:
         first = files.filter(pl.col("failure").is_not_null())["path"][0]
         log.warn(f"{failed} of {files.height} images are not on disk (first: {first}).")
-    return files.sort("image_id")
+    return files
 
 
 def stamp(images: pl.DataFrame, folders: Mapping[str, Path], *, root: Path) -> list[str | None]:

@@ -64,27 +64,51 @@ def _with_coordinates(locations: pl.DataFrame, given: pl.DataFrame, log: Log) ->
 
 
 def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
-    """Images -> files."""
-    images = context.table("images")
-    folders = context.folders()
+    """Images -> files, fetch_failures.csv."""
+    fetch_cfg = cast(config.FetchConfig, cfg)
+    images, folders = context.table("images"), context.folders()
     named_only = images.filter(~pl.col("dataset").is_in(list(folders)))
     files = fetch_stage.fetch(
-        images.join(named_only, on="image_id", how="anti"), folders, root=context.layout.root, log=log
+        images.join(named_only, on="image_id", how="anti"),
+        folders,
+        root=context.layout.root,
+        log=log,
+        stores=context.stores(fetch_cfg),
+        cfg=fetch_cfg,
+        parts=Parts(context.layout.parts("fetch")),
     )
+    failed = files.drop_nulls("failure").join(images, on="image_id").sort("dataset", "file_name")
+    path = context.layout.root / "fetch_failures.csv"
+    tables.save_csv(path, failed.select("image_id", "file_name", "failure"))
+    if failed.height:
+        log.note(f"all {failed.height:,} are in {path.name}; to try just those again: trapline fetch --retry-failed")
     if named_only.height:
         log.note(f"{named_only.height} crops are known by name only: enough to split, not to train.")
         bare = named_only.select("image_id", failure=pl.lit(schemas.NO_PICTURE))
         files = pl.concat([files, bare], how="diagonal")
-    return Made(write(context, {"files": files}))
+    outputs = write(context, {"files": files})
+    return Made(outputs, {"failed_images": failed.height}, files_stamp(context, cfg))
 
 
 def files_stamp(context: Context, cfg: Section) -> dict[str, str]:
+    """Of images in folders: which files there are, and since when; of fetched ones, how many are no longer there."""
     if not context.layout.table("images").exists():
         return {}
-    folders = context.folders()
+    folders, stores = context.folders(), context.stores(cast(config.FetchConfig, cfg))
+    found = {}
     images = context.table("images").filter(pl.col("dataset").is_in(list(folders)))
-    found = fetch_stage.stamp(images, folders, root=context.layout.root)
-    return {"image files": fingerprint(found)}
+    away = pl.col("dataset").is_in(list(stores))
+    if len(folders) > len(stores):
+        stamps = fetch_stage.stamp(images.filter(~away), folders, root=context.layout.root)
+        found["image files"] = fingerprint(stamps)
+    if stores:
+        found["image stores"] = fingerprint(sorted(stores.items()))
+        gone = 0
+        if context.layout.table("files").exists():
+            files = context.table("files").join(images.filter(away), on="image_id", how="semi").drop_nulls("bytes")
+            gone = fetch_stage.gone(files, root=context.layout.root)
+        found["fetched files"] = f"{gone} gone" if gone else "all there"
+    return found
 
 
 def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:

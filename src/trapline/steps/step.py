@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from trapline.core import schemas
-from trapline.core.config import ProjectConfig, Section
+from trapline.core import schemas, urls
+from trapline.core.config import FetchConfig, ProjectConfig, Section
 from trapline.core.log import Log
 from trapline.io import tables
 from trapline.io.layout import Layout
@@ -29,19 +29,43 @@ class Context:
     def folders(self) -> dict[str, Path]:
         """Dataset -> folder of its images, relative to the project where it lies inside it.
 
-        Datasets of ready-made crops that are known by name only have none.
+        Remote images have their dataset's own folder. Datasets of ready-made crops that are known by name only have
+        none.
         """
+        away = self.stores()
         every = self.config.datasets.items()
         sources = [(name, source) for name, source in every if source.images or not source.ready_made]
-        return {name: Path(self.layout.shorten(self.layout.images(name, source.images))) for name, source in sources}
+        return {
+            name: Path(self.layout.shorten(self.layout.images(name, None if name in away else source.images)))
+            for name, source in sources
+        }
+
+    def stores(self, cfg: FetchConfig | None = None) -> dict[str, str]:
+        """Dataset -> URL that its images are fetched from, of those that are remote.
+
+        Args:
+            cfg: Settings of the fetching, with a bucket that comes before trapline.yaml's. Default: trapline.yaml's.
+        """
+        bucket = (cfg or self.config.fetch).bucket
+        found = {}
+        for name, source in self.config.datasets.items():
+            if source.images is not None and urls.is_url(source.images):
+                found[name] = urls.with_bucket(source.images, bucket)
+            elif source.images is None and bucket is not None and not source.ready_made:
+                found[name] = f"s3://{bucket}"
+        return found
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a step made: table (or thing) -> fingerprint of its content, and facts for status."""
+    """What a step made: table (or thing) -> fingerprint of its content, and facts for status.
+
+    `inputs`: fingerprints of outside inputs as they are now, where the step itself changed them (files it fetched).
+    """
 
     outputs: dict[str, str]
     facts: dict[str, object] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

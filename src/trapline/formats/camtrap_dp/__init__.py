@@ -3,7 +3,7 @@
 `schemas/` holds the standard's own profile and table schemas of version 1.0.2 (CC0), which validators fetch by URL.
 """
 
-from trapline.formats.camtrap_dp.reader import is_package, read
+from trapline.formats.camtrap_dp.reader import DESCRIPTOR, is_package, read
 from trapline.formats.camtrap_dp.writer import write
 
-__all__ = ["is_package", "read", "write"]
+__all__ = ["DESCRIPTOR", "is_package", "read", "write"]

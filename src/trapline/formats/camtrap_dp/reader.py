@@ -246,7 +246,7 @@ def _spread(events: pl.DataFrame, media: pl.DataFrame) -> pl.DataFrame:
             pl.col("taken") <= pl.col("end"),
         ).drop("begin", "end", "at", "taken")
         by_name = pl.concat([by_name, by_time], how="diagonal")
-    return by_name.with_columns(sequence_level=pl.lit(True))
+    return by_name.with_columns(sequence_level=pl.lit(True)).sort("observationID", "image")
 
 
 def _time(column: str) -> pl.Expr:
