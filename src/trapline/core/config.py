@@ -70,6 +70,8 @@ class FetchConfig(Section):
         | {"stall_s", "request_s", "budget_s"}
     )
 
+    stream: bool = False
+    """Leave remote images where they are: crop reads each from there, crops it and forgets it; none is kept on disk."""
     profile: str | None = None
     """AWS profile that holds the credentials (Animl's users: animl). Default: the environment's credentials."""
     anonymous: bool = False

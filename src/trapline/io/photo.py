@@ -1,11 +1,11 @@
 """A photograph to be cropped: its bytes, its header, and as few of its pixels as its crops need."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFile
 
 from trapline.core.geometry import Header, Pixels, displayed_part
 from trapline.io import images, jpeg
@@ -94,13 +94,12 @@ class Photo:
 
     def _beginning(self) -> Picture:
         """What there is of a truncated JPEG: the rows that libjpeg gives before it asks for more bytes."""
-        parser = ImageFile.Parser()
-        try:
-            parser.feed(self._data)
-            image: Image.Image | None = parser.image
-            stored = np.asarray(image.convert("RGB")) if image is not None else None
-        except Exception:  # Pillow raises whatever a damaged byte leads it to
-            stored = None
+        stored = None
+        with contextlib.suppress(Exception):  # Pillow raises whatever a damaged byte leads it to
+            with contextlib.suppress(OSError):
+                self._image.load()
+            self._image.tile = []  # nothing is left to be loaded: what came stays
+            stored = np.asarray(self._image.convert("RGB"))
         found = np.flatnonzero(stored.any(axis=(1, 2))) if stored is not None else np.zeros(0)
         if stored is None or not found.size:
             raise ImageFailure(TRUNCATED)

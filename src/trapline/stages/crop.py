@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import polars as pl
 
@@ -60,11 +61,12 @@ def crop(
         CROPS rows, one per box. A box that gives no crop has its `failure`, and no path.
     """
     work = _Work(cfg, root, crops_dir, Buffers(DECODED_BYTES), read_remote)
+    stopped = Event()
     units = _units(images, files, boxes, named(images, boxes) if names is None else names, remote)
     streaming = units["place"].count() > 0
 
     def make(rows: pl.DataFrame) -> pl.DataFrame:
-        made = [row for unit in rows.iter_rows(named=True) for row in work.crop_image(unit)]
+        made = [row for unit in rows.iter_rows(named=True) if not stopped.is_set() for row in work.crop_image(unit)]
         crops = pl.DataFrame(made, schema=schemas.CROPS.columns, orient="row")
         atomic.sync(crops_dir / path for path in crops["path"].drop_nulls())
         return crops
@@ -85,6 +87,7 @@ def crop(
         what="images cropped",
         workers=max(workers, STREAMING_WORKERS) if streaming else workers,
         still_good=still_there,
+        stop=stopped.set,
     )
     unclear = crops.filter(pl.col("frame_unclear"))
     if unclear.height:
@@ -104,19 +107,26 @@ def failed_images(crops: pl.DataFrame) -> pl.DataFrame:
     return failed.group_by("image_id").agg(pl.col("failure").first()).sort("image_id")
 
 
-def damaged(crops: pl.DataFrame, crops_dir: Path, log: Log) -> list[str]:
-    """Paths of stored crops that are gone or no longer hold what was written. Reads every one of them."""
-    stored = crops.drop_nulls("path").select("path", "checksum")
-    found = []
+def remove_damaged(parts: Parts, crops_dir: Path, log: Log) -> int:
+    """Read every stored crop and remove those that do not hold what was written, so that they are made again.
+
+    Returns:
+        How many are damaged or gone.
+    """
+    done = parts.read()
+    stored = schemas.CROPS.empty() if done is None else done.drop_nulls("path")
+    found = 0
     with log.progress("crops checked", stored.height) as advance:
-        for path, checksum in stored.iter_rows():
+        for path, checksum in stored.select("path", "checksum").iter_rows():
             try:
                 good = crop_io.digest((crops_dir / path).read_bytes()) == checksum
             except OSError:
                 good = False
             if not good:
-                found.append(path)
+                found += 1
+                (crops_dir / path).unlink(missing_ok=True)
             advance(1)
+    log.note(f"{stored.height:,} crops checked: {found:,} are damaged or gone" + (", and made again" if found else ""))
     return found
 
 
