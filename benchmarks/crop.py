@@ -176,7 +176,9 @@ def speed(folder: Path) -> None:
         _, width, height, *_ = rows.row(0)
         places = [geometry.ResolvedBox(x / width, y / height, w / width, h / height) for *_, x, y, w, h in rows.rows()]
         lowest += width * max(geometry.shown_part(place, width, height)[3] for place in places) / 1e6
-    print(f"{IMAGES} images, {total:.0f} MP, {lowest:.0f} MP down to the lowest crop, {boxes.height} crops, {CORES} cores")
+    print(
+        f"{IMAGES} images, {total:.0f} MP, {lowest:.0f} MP down to the lowest crop, {boxes.height} crops, {CORES} cores"
+    )
     runs: dict[str, list[dict[str, float]]] = {}
     for _ in range(REPEATS):  # in turns, so that a slow minute hits all alike
         for name, what, max_size in (
@@ -200,7 +202,9 @@ def memory(folder: Path) -> None:
     base = real_frames() or [drawn_frame(folder / "drawn.jpg", 0)]
     lay_out(base[0], folder / "large.jpg", 4000, 3000)
     chance = random.Random(1)
-    many = [("large.jpg", 4000, 3000, chance.uniform(0, 3000), chance.uniform(0, 2000), 900.0, 900.0) for _ in range(1000)]
+    many = [
+        ("large.jpg", 4000, 3000, chance.uniform(0, 3000), chance.uniform(0, 2000), 900.0, 900.0) for _ in range(1000)
+    ]
     columns = ["file", "width", "height", "x", "y", "w", "h"]
     print(f"{'':32} {'peak MB':>8}")
     for name, rows in {"12 MP, 1,000 boxes": many}.items():

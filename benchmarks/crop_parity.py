@@ -73,7 +73,8 @@ def compare(data: bytes, chance: random.Random, max_size: int, one: bool) -> Ite
                 for x, y, w, h in group
             ]
             windows = [
-                (geometry.crop_window(p, *image.size, style), geometry.shown_part(p, *image.size, style)) for p in places
+                (geometry.crop_window(p, *image.size, style), geometry.shown_part(p, *image.size, style))
+                for p in places
             ]
             scale = crops.scale_for(windows, max_size) if source.can_scale() else 1
             with source.decode(max(s[3] for _, s in windows), Buffers(10**9), scale=scale) as picture:
@@ -110,7 +111,9 @@ def main(folders: list[Path]) -> int:
     print(f"full size: {compared} crops compared, {equal} equal to Pillow's; {skipped} images cannot be decoded")
     for scale in sorted({scale for _, scale in reduced}):
         values = [value for value, at in reduced if at == scale]
-        print(f"reduced, decoded at 1/{scale}: {len(values)} crops, least {min(values):.1f} dB, median {np.median(values):.1f}")
+        print(
+            f"reduced, decoded at 1/{scale}: {len(values)} crops, least {min(values):.1f} dB, median {np.median(values):.1f}"
+        )
     return int(equal < compared)
 
 

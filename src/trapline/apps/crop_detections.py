@@ -84,7 +84,9 @@ def crop_detections(
         )
         failed = crop_stage.failed_images(crops).rename({"image_id": "file"})
         undetected = results.images.drop_nulls("failure").select("file", failure=pl.format("detector: {}", "failure"))
-        tables.save_csv(out / FAILURES, pl.concat([failed, undetected]).unique("file", maintain_order=True).sort("file"))
+        tables.save_csv(
+            out / FAILURES, pl.concat([failed, undetected]).unique("file", maintain_order=True).sort("file")
+        )
     if failed.height or undetected.height:
         log.warn(
             f"{failed.height} images failed, and the detector failed on {undetected.height}; each is in "

@@ -68,7 +68,7 @@ def _reduce(piece: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if size == (width, height):
         return piece
     image = _vips().Image.new_from_memory(np.ascontiguousarray(piece).data, width, height, 3, "uchar")
-    small = image.resize(size[0] / width, vscale=size[1] / height, kernel="cubic").numpy()
+    small = image.resize(size[0] / width, vscale=size[1] / height, kernel="cubic", gap=4).numpy()
     if small.shape[:2] != size[::-1]:  # rounding took another turn
         small = np.asarray(Image.fromarray(piece).resize(size, Image.Resampling.BICUBIC))
     return small
@@ -89,7 +89,7 @@ def _vips() -> ModuleType:
     """libvips, loaded when the first crop is reduced. Crops are made on threads of our own: it needs none."""
     import pyvips
 
-    pyvips.concurrency_set(1)
+    pyvips.concurrency_set(1)  # pyright: ignore[reportAttributeAccessIssue] (made when it is loaded)
     pyvips.cache_set_max(0)
     return pyvips
 

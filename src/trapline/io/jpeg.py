@@ -5,6 +5,7 @@ decoder stop after them: that is how only the rows down to the lowest box are de
 libjpeg-turbo. Measured against the alternatives in docs/log.md.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # ... but for these among them
 _IN_ORDER = (0xC0, 0xC1)  # baseline and extended sequential, Huffman
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _SCAN, _END = 0xDA, b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends a scan: neither a stuffed byte nor a restart
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,15 @@ def structure(data: bytes) -> Structure | None:
     return None
 
 
+def is_sound(data: bytes, found: Structure) -> bool:
+    """Whether nothing but the mark of the end follows the pixels: no bytes are missing, and no stray markers among
+    them, which end an image early. (Where there are several scans, `decode` finds out.)"""
+    if not found.in_order:
+        return is_whole(data, found)
+    marker = _MARKER.search(data, found.scan_at)
+    return marker is not None and marker[0] == _END
+
+
 def is_whole(data: bytes, found: Structure) -> bool:
     """Whether the pixels are followed by the mark of their end, which cannot occur inside them."""
     return data.rfind(_END, found.scan_at) >= 0
@@ -97,7 +108,8 @@ def decode(data: bytes, found: Structure, rows: int, scale: int, buffer: np.ndar
         (decoded_shape, 3) uint8, a view of `buffer`. Rows after the wanted ones are there, and the last may be wrong.
 
     Raises:
-        ValueError: libjpeg cannot decode it.
+        ValueError: libjpeg cannot decode it. (Of a shortened image it finds bytes too many; so it is asked to be
+            strict only where that cannot be, and `is_sound` is asked where it can.)
     """
     height, shape = decoded_rows(found, rows), decoded_shape(found, rows, scale)
     shortened = bytearray(data) if height < found.height_px else None
@@ -105,7 +117,7 @@ def decode(data: bytes, found: Structure, rows: int, scale: int, buffer: np.ndar
         struct.pack_into(">H", shortened, found.height_at, height)
     least = shape if scale > 1 else (0, 0)
     pixels = simplejpeg.decode_jpeg(
-        shortened or data, "RGB", min_height=least[0], min_width=least[1], buffer=buffer, strict=False
+        shortened or data, "RGB", min_height=least[0], min_width=least[1], buffer=buffer, strict=not found.in_order
     )
     if pixels.shape[:2] != shape:
         raise ValueError(f"decoded to {pixels.shape[:2]} instead of {shape}")

@@ -61,9 +61,7 @@ class Photo:
         return self._jpeg is not None and min(self._image.size) >= LEAST_SCALED_PX
 
     @contextmanager
-    def decode(
-        self, rows: int, buffers: Buffers, *, scale: int = 1, keep_truncated: bool = False
-    ) -> Iterator[Picture]:
+    def decode(self, rows: int, buffers: Buffers, *, scale: int = 1, keep_truncated: bool = False) -> Iterator[Picture]:
         """Decode at least the first `rows` rows of the displayed image, for the length of a `with`.
 
         Args:
@@ -75,7 +73,7 @@ class Photo:
         """
         width, height = self.header.width_px, self.header.height_px
         rows = min(rows, height) if self.header.orientation == 1 else height
-        if self._jpeg is not None and jpeg.is_whole(self._data, self._jpeg):
+        if self._jpeg is not None and jpeg.is_sound(self._data, self._jpeg):
             shape = jpeg.decoded_shape(self._jpeg, rows, scale)
             size = 3 * shape[0] * shape[1] + (0 if self._jpeg.in_order else PROGRESSIVE_BYTES * width * height)
             with buffers.lend(size) as buffer:
