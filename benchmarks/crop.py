@@ -98,7 +98,8 @@ def tables_of(boxes: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, pl.DataF
     files = once.select("image_id", path=pl.format("{}/{}", pl.lit(str(folder)), "file"), checksum=pl.lit("same"))
     found = named.with_row_index("n").select(
         "image_id", box_id=pl.format("bench/{}", pl.col("n").cast(pl.String).str.zfill(7)),
-        box_x="x", box_y="y", box_w="w", box_h="h", unit=pl.lit("px"), frame=pl.lit("displayed"), source=pl.lit("human"),
+        box_x="x", box_y="y", box_w="w", box_h="h",
+        unit=pl.lit("px"), frame=pl.lit("displayed"), source=pl.lit("human"),
     )  # fmt: skip
 
     def fill(frame: pl.DataFrame, schema: schemas.Schema) -> pl.DataFrame:
@@ -170,7 +171,7 @@ def speed(folder: Path) -> None:
     boxes = make_images(folder)
     boxes.write_parquet(folder.parent / "boxes.parquet")
     sizes = boxes.unique("file")
-    total = (sizes["width"] * sizes["height"]).sum() / 1e6
+    total = float((sizes["width"] * sizes["height"]).sum()) / 1e6
     lowest = 0.0
     for rows in boxes.partition_by("file"):
         _, width, height, *_ = rows.row(0)

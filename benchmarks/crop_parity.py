@@ -61,7 +61,7 @@ def psnr(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def compare(data: bytes, chance: random.Random, max_size: int, one: bool) -> Iterator[tuple[str, float, int]]:
-    """(style, dB against Pillow, scale decoded at) of crops of one image. `one`: one box at a time, else all at once."""
+    """(style, dB against Pillow, scale decoded at) of one image's crops. `one`: one box at a time, not all at once."""
     source = photo.Photo(data, LIMIT)
     with Image.open(io.BytesIO(data)) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")
@@ -111,9 +111,8 @@ def main(folders: list[Path]) -> int:
     print(f"full size: {compared} crops compared, {equal} equal to Pillow's; {skipped} images cannot be decoded")
     for scale in sorted({scale for _, scale in reduced}):
         values = [value for value, at in reduced if at == scale]
-        print(
-            f"reduced, decoded at 1/{scale}: {len(values)} crops, least {min(values):.1f} dB, median {np.median(values):.1f}"
-        )
+        summary = f"least {min(values):.1f} dB, median {np.median(values):.1f}"
+        print(f"reduced, decoded at 1/{scale}: {len(values)} crops, {summary}")
     return int(equal < compared)
 
 

@@ -99,8 +99,10 @@ def odd(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["MPO", "RGB without a conversion", "palette with transparency", "animated GIF", "junk after the end"]
-    + ["CMYK JPEG", "RGBA PNG", "LA PNG", "1 PNG", "RGB BMP", "RGB PNG", "RGB TIFF", "RGB WEBP"],
+    [
+        *("MPO", "RGB without a conversion", "palette with transparency", "animated GIF", "junk after the end"),
+        *("CMYK JPEG", "RGBA PNG", "LA PNG", "1 PNG", "RGB BMP", "RGB PNG", "RGB TIFF", "RGB WEBP"),
+    ],
 )
 def test_odd_files_are_what_pillow_shows(name):
     data = odd(name)

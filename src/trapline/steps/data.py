@@ -72,18 +72,20 @@ def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     stores = context.stores(fetch_cfg)
     left = streaming.left_in_store(images, stores, fetch_cfg)
     here = {name: folder for name, folder in folders.items() if not (fetch_cfg.stream and name in stores)}
-    files = fetch_stage.fetch(
-        images.filter(pl.col("dataset").is_in(list(here))),
-        here,
-        root=context.layout.root,
-        log=log,
-        stores={} if fetch_cfg.stream else stores,
-        cfg=fetch_cfg,
-        parts=Parts(context.layout.parts("fetch")),
-    )
-    if fetch_cfg.stream:
+    files = left
+    if here or not left.height:
+        found = fetch_stage.fetch(
+            images.filter(pl.col("dataset").is_in(list(here))),
+            here,
+            root=context.layout.root,
+            log=log,
+            stores={} if fetch_cfg.stream else stores,
+            cfg=fetch_cfg,
+            parts=Parts(context.layout.parts("fetch")),
+        )
+        files = pl.concat([found, left])
+    if left.height:
         log.note(f"{left.height:,} images are streamed: crop reads each from its store, and none is kept")
-        files = pl.concat([files, left], how="diagonal")
     failed = files.drop_nulls("failure").join(images, on="image_id").sort("dataset", "file_name")
     path = context.layout.root / "fetch_failures.csv"
     tables.save_csv(path, failed.select("image_id", "file_name", "failure"))
