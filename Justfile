@@ -18,12 +18,18 @@ lint:
 # Benchmarks print ratios against a plain baseline measured in the same run.
 bench:
     uv run python benchmarks/split.py
+    uv run python benchmarks/ingest.py
     uv run python benchmarks/coverage.py
     uv run python benchmarks/demo_difficulty.py
 
-# Tests that take minutes.
-soak:
+# Tests that take minutes; part of CI.
+slow:
     uv run pytest -m slow
+
+# Parsers under 100,000 hypothesis examples and ten minutes of a coverage-guided fuzzer each: most of an hour.
+soak:
+    uv run pytest -m soak --dist load
+    uv run --group fuzz python scripts/fuzz.py --seconds 600
 
 # Refresh the tested versions in pyproject.toml from what is installed.
 pin:

@@ -7,8 +7,8 @@ in most images, two in some, `empty` in others. Both ways run in a process of th
 
 - the old three steps, plain `json` and loops, written here from their description: cct_to_md, md_to_queried_images,
   and what create_classification_dataset does with the dictionaries (no crop is looked for, nothing is split);
-- ours: `trapline ingest` and `trapline dataset`, fingerprints of the inputs included. Between them the crop stage would
-  cut pixels; here crops are only named, as in the old steps. What ours writes more: five tables in Parquet, checked.
+- ours: what `trapline ingest` and `trapline dataset` do, from the same file to five checked tables in Parquet and the
+  same two files. Between them the crop stage would cut pixels; here crops are only named, as in the old steps.
 
 Seconds are wall-clock of the whole process, start-up included; memory is its peak resident set.
 """
@@ -199,16 +199,13 @@ def new_steps(export: Path, folder: Path) -> None:
     import polars as pl
 
     from trapline.core import schemas
-    from trapline.core.config import DatasetSource, ProjectConfig
+    from trapline.core.config import DatasetConfig, IngestConfig
     from trapline.core.log import Log
+    from trapline.formats import ms_classification
     from trapline.io import tables
-    from trapline.io.layout import Layout
-    from trapline.io.ledger import Records
-    from trapline.steps import STEPS, Context
+    from trapline.stages.dataset import dataset, label_counts
+    from trapline.stages.ingest import AnnotationFile, ingest
 
-    layout = Layout(folder)
-    config = ProjectConfig(datasets={DATASET: DatasetSource(annotations=(str(export),))})
-    context = Context(layout, config, Records(layout.records))
     log = Log()
     begin = time.perf_counter()
 
@@ -217,26 +214,40 @@ def new_steps(export: Path, folder: Path) -> None:
         print(f"    new {name:32} {time.perf_counter() - begin:7.1f} s   {peak_mb():5,.0f} MB", file=sys.stderr)
         begin = time.perf_counter()
 
-    STEPS["ingest"].outside(context, config.ingest)
-    lap("fingerprint of the export")
-    STEPS["ingest"].run(context, config.ingest, {}, log)
-    lap("trapline ingest")
-    number = pl.int_range(pl.len()).over("image_id").cast(pl.String).str.zfill(2)
-    crops = (
-        context.table("boxes")
-        .select("box_id", "image_id")
-        .join(context.table("images").select("image_id", "dataset", "file_name"), on="image_id")
-        .select("box_id", "image_id", crop_id=pl.format("{}/{}___crop{}.jpg", "dataset", "file_name", number))
-    )
-    silent = [pl.lit(None, dtype).alias(name) for name, dtype in schemas.CROPS.columns.items()]
-    crops = crops.with_columns(column for column in silent if column.meta.output_name() not in crops.columns)
-    tables.write(layout.table("crops"), crops, schemas.CROPS)
-    del crops
-    lap("naming of crops (no pixel)")
-    STEPS["dataset"].run(context, config.dataset, {}, log)
-    lap("trapline dataset")
+    found = ingest([AnnotationFile(DATASET, export)], IngestConfig(), log=log)
+    lap("ingest")
+    for name in ("images", "locations", "boxes", "labels"):
+        tables.write(folder / f"{name}.parquet", getattr(found, name), schemas.TABLES[name])
+    lap("tables, checked and written")
+    crops = named_crops(found.images, found.boxes)
+    lap("names of crops (no pixel)")
+    nothing = pl.DataFrame(schema={"box_id": pl.String, "action": pl.String, "to": pl.String})
+    examples = dataset(found.images, crops, found.labels, nothing, DatasetConfig(), log=log)
+    tables.write(folder / "examples.parquet", examples, schemas.EXAMPLES)
+    lap("dataset, examples written")
+    confidence = ms_classification.confidence(crops, found.labels, found.boxes)
+    ms_classification.write_dataset_csv(folder / "classification_ds.csv", examples, confidence)
+    ms_classification.write_label_index(folder / "label_index.json", label_counts(examples)["label"].to_list())
+    lap("classification_ds.csv, label index")
     for account in log.accounts:
         print(f"        {account}", file=sys.stderr)
+
+
+def named_crops(images, boxes):
+    """CROPS rows as of a project whose pictures are elsewhere: named as the crop stage names them, and nothing else."""
+    import polars as pl
+
+    from trapline.core import schemas
+
+    named = boxes.select("box_id", "image_id").join(images.select("image_id", "dataset", "file_name"), on="image_id")
+    named = named.sort("image_id", "box_id").with_row_index("row")
+    begins = pl.col("image_id") != pl.col("image_id").shift(1, fill_value="")
+    first = pl.when(begins).then("row").forward_fill()
+    number = (pl.col("row") - first).cast(pl.String).str.zfill(2)
+    named = named.with_columns(crop_id=pl.format("{}/{}___crop{}.jpg", "dataset", "file_name", number))
+    silent = [name for name in schemas.CROPS.columns if name not in named.columns]
+    named = named.with_columns(pl.lit(None).alias(name) for name in silent)
+    return schemas.CROPS.check(named.select(pl.col(name).cast(kind) for name, kind in schemas.CROPS.columns.items()))
 
 
 def peak_mb() -> float:
@@ -258,7 +269,7 @@ def measure(what: str, export: Path, profile: bool = False) -> tuple[float, floa
         seconds = time.perf_counter() - begin
         if status:
             sys.exit(f"{what} failed: {status}")
-        lines = (Path(folder) / ("classification_ds.csv" if what == "old" else "dataset/classification_ds.csv")).open()
+        lines = (Path(folder) / "classification_ds.csv").open()
         print(f"    {what}: {sum(1 for _ in lines) - 1:,} rows of classification_ds.csv", file=sys.stderr)
         return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 

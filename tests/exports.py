@@ -58,3 +58,21 @@ def write(path: Path, *args: Any, **kwargs: Any) -> Path:
     """Write an export as Animl does: indented by 4."""
     path.write_text(json.dumps(content(*args, **kwargs), indent=4))
     return path
+
+
+def lila() -> dict[str, Any]:
+    """A small file in LILA's layout, with its quirks."""
+    return {
+        "info": {"version": "1.0", "date_created": "2019"},
+        "categories": [{"id": 0, "name": "empty"}, {"id": 7, "name": "deer", "count": 3}],
+        "images": [
+            {"id": "a", "file_name": "S1/a.JPG", "width": 640, "height": 480, "datetime": "2014-06-05 06:07:08"}
+            | {"location": 26, "seq_id": "s1", "seq_num_frames": 2, "frame_num": 1, "rights_holder": "x"},
+            {"id": 12, "file_name": "S1\\b.JPG", "location": "26", "seq_id": 5, "corrupt": False},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": "a", "category_id": 7, "count": 2, "sequence_level_annotation": True},
+            {"id": "x", "image_id": 12, "category_id": 7, "bbox": [1.5, 2, 30.25, 40]},
+            {"image_id": 12, "category_id": 0},
+        ],
+    }

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from fuzzing import check, text_variants
 from trapline.core.errors import InputError
 from trapline.formats import camtrap_dp
 
@@ -120,3 +123,12 @@ def test_real_packages_lose_no_observation(name):
     observed = {row["mediaID"] for row in direct}
     assert not set(got.objects.filter("sequence_level")["image"]) & observed
     assert bool(got.objects["sequence_level"].any()) == (name == "camtrap_dp_mica")  # which observes events alone
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(["deployments", "media", "observations", "datapackage"]), data=st.data())
+def test_variants_of_a_package(package, name, data):
+    folder = package()
+    file = folder / ("datapackage.json" if name == "datapackage" else f"{name}.csv")
+    file.write_text(data.draw(text_variants([file.read_text()])), errors="surrogatepass")
+    check(folder)

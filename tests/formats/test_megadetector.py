@@ -113,7 +113,9 @@ def test_videos_are_left_out_and_named(read):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "not valid JSON"),
+        ('{"images": nothing}', "not valid JSON"),
+        ("[]", "is not a MegaDetector results file"),
+        ('{"images": [{"file": "a.jpg", "detec', "ends too early"),
         ('{"images": []}', "detection_categories"),
         (json.dumps(results([{"detections": []}])), r"`file` - at `$.images[0]`"),
         (
@@ -184,3 +186,23 @@ def test_rubbish_is_read_or_refused_in_words(tmp_path_factory, content):
         assert str(path) in str(error)  # noqa: PT017
     else:
         assert isinstance(got.images, pl.DataFrame)
+
+
+def test_a_file_that_ends_too_early_gives_what_is_whole(read):
+    content = json.dumps(
+        {**results([]), "images": [{"file": f"{n}.jpg", "detections": [found(0.9)]} for n in range(3)]}
+    )
+    got = read(content[: content.index('"2.jpg"')])
+    assert got.images["file_name"].to_list() == ["0.jpg", "1.jpg"]
+    assert got.objects.height == 2
+    assert "the file ends too early, in `images`; 2 whole images were recovered." in got.notes
+
+
+def test_a_file_listed_twice_counts_once(read):
+    first, second = ([found(0.9), found(0.8)], [found(0.7)])
+    image = {"file": "a.jpg", "detections": first}
+    got = read(results([image, {"file": "b.jpg", "detections": first}, {"file": ".\\a.jpg", "detections": second}]))
+    assert got.images["file_name"].to_list() == ["a.jpg", "b.jpg"]
+    assert of(got, "image", "box_conf") == [("a.jpg", 0.9), ("a.jpg", 0.8), ("b.jpg", 0.9), ("b.jpg", 0.8)]
+    got = read(results([image, {"file": "a.jpg", "detections": second}]))
+    assert of(got, "box_conf") == [(0.9,), (0.8,)]

@@ -276,8 +276,9 @@ def test_two_images_of_one_file_are_one(take):
 
 
 def test_no_usable_image_is_an_error(take):
-    with pytest.raises(InputError, match=r"no usable image is listed in 0.json"):
-        take(export([{"id": "1", "file_name": "../a.jpg"}]))
+    for images in ([{"id": "1", "file_name": "../a.jpg"}], []):
+        with pytest.raises(InputError, match=r"no usable image is listed in 0.json"):
+            take(export(images, [animl_object("o1", "1", "fox")]))
 
 
 def test_all_files_that_fail_are_named(tmp_path):

@@ -12,6 +12,7 @@ from trapline.core.addresses import addresses
 from trapline.core.config import CropConfig, FetchConfig
 from trapline.core.errors import InputError
 from trapline.io import downloads, objects
+from trapline.io.loop import run
 from trapline.project import Project
 from trapline.steps import Context
 
@@ -89,12 +90,12 @@ def estimate_fetch(project: Project, options: Mapping[str, object] | None = None
     chosen = askable.sample(min(sample, askable.height), seed=0) if askable.height else askable
     opened = {place: objects.open_store(place, cfg) for place in chosen["place"].unique(maintain_order=True)}
     pairs = [(opened[place], key) for place, key in chosen.select("place", "key").iter_rows()]
-    sizes = objects.run(_sizes(pairs)) if pairs else []
+    sizes = run(_sizes(pairs)) if pairs else []
     there = [pair for pair, size in zip(pairs, sizes, strict=True) if size is not None]
     found = [size for size in sizes if size is not None]
     mean = sum(found) / len(found) if found else 0.0
     left = round(askable.height * len(found) / max(len(sizes), 1))
-    rate = objects.run(_rate(there)) if there else None
+    rate = run(_rate(there)) if there else None
     free, whole = downloads.free_space(project.layout.root)
     boxes = project.table("boxes").join(images, on="image_id", how="semi")
     return Estimate(

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from trapline.core import urls
 from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
@@ -38,8 +40,8 @@ def init(
         annotations: Files or folders that describe the dataset's images, of any format that trapline reads; files of
             labels and of detections go together. Without any, the folders that images lie in name their labels.
         images: Folder that the exports' file names are relative to, or the URL that the images' keys are below (what
-            is secret in it is not stored). Default: images/<dataset> in the project. With a CSV, the folder of its
-            crops; without it the project can be split, not trained.
+            is secret in it is not stored). Default: the images' own URLs, else images/<dataset> in the project. With
+            an old dataset file the folder of its crops; without it the project can be split, not trained.
         dataset: Its name; default: the project folder's. A CSV names its datasets itself.
         dataset_csv: An old classification_ds.csv instead of exports.
         folder_names: Without annotations: what the folders of images name, outermost first ("location/label").
@@ -50,28 +52,14 @@ def init(
         InputError: A file cannot be used, the images are not there, or the dataset exists already.
     """
     log = log or Log()
-    if dataset_csv is not None and annotations:
-        raise InputError(
-            "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
-        )
-    if dataset_csv is None and not annotations and images is None:
-        raise InputError(
-            "a project is made from --annotations (exports), from --images whose folders name their labels, or from "
-            "--dataset-csv (an old dataset file): give one."
-        )
-    given = [Path(path).expanduser() for path in annotations]
-    kinds = [recognise.recognise(path) for path in given]
-    if dataset_csv is not None:
-        given, kinds = [Path(dataset_csv).expanduser()], ["classification-ds"]
-    for path, kind in zip(given, kinds, strict=True):
-        log.note(f"{path.name}: {recognise.title(kind)}")
-    if any(recognise.FORMATS[kind].of_dataset for kind in kinds if kind in recognise.FORMATS):
-        if len(given) > 1:
-            raise InputError(f"{given[0].name} names its datasets itself: make a project of it alone.")
-        return _from_list(given[0], kinds[0], directory, images, dataset, log)
+    given = _recognised(annotations, dataset_csv, images, log)
+    lists = [path for path, kind in given.items() if recognise.names_datasets(kind)]
+    if lists and len(given) > 1:
+        raise InputError(f"{lists[0].name} names its datasets itself: make a project of it alone.")
+    if lists:
+        return _from_list(lists[0], given[lists[0]], directory, images, dataset, log)
     layout = Layout(Path(directory).expanduser().resolve())
     name = dataset or _name(layout.root.name)
-    sources = [Path(path).expanduser().resolve() for path in annotations]
     url = str(images) if images and urls.is_url(str(images)) else None
     folder = Path(images).expanduser().resolve() if images and url is None else layout.images(name, None)
     known = project_file.read(layout.config).datasets if layout.config.exists() else {}
@@ -80,10 +68,7 @@ def init(
             f"{layout.root} is a project with a dataset {name} already. Add another with --dataset NAME, or list newer "
             "exports under its `annotations:` in trapline.yaml."
         )
-    if not sources:
-        if url is not None:
-            raise InputError("folders name labels only where the images lie on this disk; give --annotations.")
-        sources = [_listed(folder, folder_names, layout.root / "annotations" / f"{name}.csv", log)]
+    sources = [path.resolve() for path in given] or [_listed(folder, folder_names, layout, name, log)]
     found = ingest([AnnotationFile(name, path, ready_made) for path in sources], IngestConfig(), log=log)
     if not found.boxes.height and found.labels.height:
         log.warn(
@@ -91,6 +76,8 @@ def init(
             "(MegaDetector) on the images and give its JSON file beside the labels with --annotations; or, if the "
             "pictures are crops already, say --ready-made."
         )
+    if images is None:
+        url = _own_urls(found.images)
     if url is None:
         fetch(found.images, {name: folder}, root=layout.root, log=log)
     else:
@@ -105,12 +92,36 @@ def init(
     return Project(layout.root, log)
 
 
-def _listed(folder: Path, folder_names: str | None, target: Path, log: Log) -> Path:
+def _recognised(
+    annotations: Sequence[str | Path], dataset_csv: str | Path | None, images: str | Path | None, log: Log
+) -> dict[Path, str]:
+    """Path -> format of every file that a project is made from; says so, for a wrong guess must not be missed."""
+    if dataset_csv is not None and annotations:
+        raise InputError(
+            "a project is made from --annotations (exports) or from --dataset-csv (an old dataset file): give one."
+        )
+    if dataset_csv is None and not annotations and images is None:
+        raise InputError(
+            "a project is made from --annotations (exports), from --images whose folders name their labels, or from "
+            "--dataset-csv (an old dataset file): give one."
+        )
+    if dataset_csv is None and not annotations and urls.is_url(str(images)):
+        raise InputError("folders name labels only where the images lie on this disk; give --annotations.")
+    given = {path: recognise.recognise(path) for path in (Path(name).expanduser() for name in annotations)}
+    if dataset_csv is not None:
+        given = {Path(dataset_csv).expanduser(): "classification-ds"}
+    for path, kind in given.items():
+        log.note(f"{path.name}: {recognise.title(kind)}")
+    return given
+
+
+def _listed(folder: Path, folder_names: str | None, layout: Layout, dataset: str, log: Log) -> Path:
     """Write what folders name as a CSV, which is the project's annotation file from now on."""
     found = folders.read(folder, folder_names)
     for note in found.notes:
         log.note(note)
     rows = found.objects.select(source_id="image", label="source_label").join(found.images, on="source_id")
+    target = layout.root / "annotations" / f"{dataset}.csv"
     told = [name for name in ("location", "camera", "deployment", "sequence") if rows[name].count()]
     tables.save_csv(target, rows.select("label", *told, path="file_name").select("path", "label", *told))
     return target
@@ -162,6 +173,14 @@ def _from_list(
     return Project(layout.root, log)
 
 
+def _own_urls(images: pl.DataFrame) -> str | None:
+    """Where images are fetched from that all bear a whole URL of their own (Camtrap DP): the first one's host."""
+    named = images["uri"].drop_nulls()
+    if named.len() < images.height or not all(urls.is_url(uri) for uri in named):
+        return None
+    return urls.split_url(urls.without_secrets(named[0]))[0]
+
+
 def _say_what_is_next(url: str, dataset: str, log: Log) -> None:
     place = urls.without_secrets(url)
     log.note(f"the images are in {place}; `trapline fetch` brings them to images/{dataset}")
@@ -178,23 +197,23 @@ def _name(folder: str) -> str:
 
 
 def _copy(path: Path, folder: Path, layout: Layout) -> str:
-    """Copy an export into the project (unless it lies there already) and return its path in trapline.yaml."""
+    """Copy annotations into the project (unless they lie there already) and return their path in trapline.yaml."""
+    path = path.parent if path.name == camtrap_dp.DESCRIPTOR else path
     if path.is_relative_to(layout.root):
         return layout.shorten(path)
-    if path.name == camtrap_dp.DESCRIPTOR:
-        path = path.parent
-    if path.is_dir():
-        inside = [_copy(file, folder / path.name, layout) for file in sorted(path.iterdir()) if file.is_file()]
-        return str(Path(inside[0]).parent)
+    files = {file.relative_to(path): file for file in sorted(path.iterdir()) if file.is_file()} if path.is_dir() else {}
+    files = files or {Path(): path}
     target = folder / path.name
     number = 2
-    while target.exists() and target.read_bytes() != path.read_bytes():
-        target = folder / f"{path.stem}-{number}{path.suffix}"
+    while not all(_is_free(target / inside, file) for inside, file in files.items()):
+        target = folder / (f"{path.name}-{number}" if path.is_dir() else f"{path.stem}-{number}{path.suffix}")
         number += 1
-
-    def copy(stream) -> None:
-        with open(path, "rb") as original:
-            shutil.copyfileobj(original, stream)
-
-    atomic.replace(target, copy)
+    for inside, file in files.items():
+        with open(file, "rb") as original:
+            atomic.replace(target / inside, lambda stream, original=original: shutil.copyfileobj(original, stream))
     return layout.shorten(target)
+
+
+def _is_free(target: Path, original: Path) -> bool:
+    """Whether a file can be put there, or is there already."""
+    return not target.exists() or target.read_bytes() == original.read_bytes()

@@ -31,18 +31,18 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
         )
     )  # fmt: skip
     empties = [label.casefold() for label in cfg.empty_labels]
+    empties = [name for name in frame["source_label"].unique().drop_nulls() if name.lower() in empties]
     kept = frame.filter(pl.col("left_out").is_null()).with_columns(
-        boxless=pl.when(
-            pl.col("source_label").str.to_lowercase().is_in(empties) & (pl.col("source") != schemas.READY_CROP)
-        )
+        boxless=pl.when(pl.col("source_label").is_in(empties) & (pl.col("source") != schemas.READY_CROP))
         .then(pl.lit("meaning no animal"))
-        .when(pl.col("box_x").is_null())
+        .when(pl.any_horizontal(pl.col(SIDES).is_null()))
         .then(pl.lit("without a box"))
         .when(~pl.all_horizontal(pl.col(SIDES).is_finite()) | (pl.col("box_w") <= 0) | (pl.col("box_h") <= 0))
         .then(pl.lit("with a box of no area"))
     )
     boxed = _with_ids(kept.filter(pl.col("boxless").is_null()), log)
-    unique = boxed.unique("box_id", keep="first", maintain_order=True)
+    several = boxed["box_id"].n_unique() < boxed.height
+    unique = boxed.unique("box_id", keep="first", maintain_order=True) if several else boxed
     log.account(
         "annotations",
         objects.height,
@@ -69,8 +69,10 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
         conf=pl.coalesce("box_conf", pl.when(pl.col("validated") == False).then("conf")),  # noqa: E712
     )
     whole = kept.filter(pl.col("boxless").is_not_null()).with_columns(box_id=pl.lit(None, pl.String))
-    labels = pl.concat([boxed.select(_LABEL_COLUMNS), whole.select(_LABEL_COLUMNS)]).drop_nulls("source_label")
-    return boxes, labels.unique(maintain_order=True)
+    labels = boxed.select(_LABEL_COLUMNS).drop_nulls("source_label")
+    if several:
+        labels = labels.unique(maintain_order=True)
+    return boxes, pl.concat([labels, whole.select(_LABEL_COLUMNS).unique(maintain_order=True)])
 
 
 def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
@@ -80,8 +82,8 @@ def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
     """
     by_source = pl.concat_str("dataset", "source_id", separator="/")
     boxed = boxed.with_columns(box_id=by_source)
-    doubtful = boxed.filter(pl.col("box_id").is_null() | pl.col("box_id").is_duplicated())
-    if doubtful.height:
+    if boxed["box_id"].null_count() or boxed["box_id"].n_unique() < boxed.height:
+        doubtful = boxed.filter(pl.col("box_id").is_null() | pl.col("box_id").is_duplicated())
         place = pl.format("{}/{},{},{},{}", "image_id", *SIDES)
         doubtful = doubtful.unique(["box_id", *_PLACE]).with_columns(
             repeats=pl.col("box_id").is_not_null() & (pl.len().over("box_id") > 1), place=place
@@ -96,7 +98,11 @@ def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
                 f"{repeated['source_id'][0]}); they are named by image and position instead."
             )
         boxed = boxed.with_columns(box_id=pl.coalesce("place", "box_id"))
-    return boxed.with_columns(box_id=pl.col("box_id").first().over(_PLACE))
+    again = boxed.select(_PLACE).is_duplicated()
+    if not again.any():
+        return boxed
+    one = pl.when(again).then(pl.col("box_id").first().over(_PLACE)).otherwise("box_id")
+    return boxed.with_columns(box_id=one)
 
 
 def _counts(frame: pl.DataFrame, column: str) -> dict[str, int]:

@@ -101,18 +101,16 @@ class FetchConfig(Section):
     @model_validator(mode="after")
     def _makes_sense(self) -> "FetchConfig":
         if self.profile is not None and self.anonymous:
-            raise ValueError(
-                "fetch: profile is for asking with credentials and anonymous for asking without; choose one"
-            )
+            raise ValueError("profile is for asking with credentials and anonymous for asking without; choose one")
         if self.key is not None and (problem := urls.template_problem(self.key)):
-            raise ValueError(f"fetch: key {self.key!r}: {problem}")
+            raise ValueError(f"key {self.key!r}: {problem}")
         if self.endpoint is not None:
             if not self.endpoint.startswith(("http://", "https://")):
-                raise ValueError("fetch: endpoint is an address that begins with http:// or https://")
+                raise ValueError("endpoint is an address that begins with http:// or https://")
             if urls.without_secrets(self.endpoint) != self.endpoint:
-                raise ValueError("fetch: endpoint holds a password, token or signature; take it out")
+                raise ValueError("endpoint holds a password, token or signature; take it out")
         if self.max_disk is not None and self.max_disk_bytes is None:
-            raise ValueError(f"fetch: max_disk {self.max_disk!r} is no size; write it as 20GB or 500MB")
+            raise ValueError(f"max_disk {self.max_disk!r} is no size; write it as 20GB or 500MB")
         return self
 
     @property

@@ -47,7 +47,7 @@ def merge(listed: pl.DataFrame, objects: pl.DataFrame, log: Log) -> tuple[pl.Dat
     log.account("images listed", listed.height, "images", images.height, {**again, **counts})
     for reason, n, name in unsafe.iter_rows():
         log.warn(f"{n} images left out: {reason} (first: {name!r}). Rename them in the export.")
-    return images, _placed(objects, aliases, named.filter(pl.col("unsafe").is_not_null()))
+    return images, _placed(objects, aliases, named.filter(pl.col("unsafe").is_not_null()), log)
 
 
 def _first_of_same(safe: pl.DataFrame) -> pl.Series | None:
@@ -57,7 +57,9 @@ def _first_of_same(safe: pl.DataFrame) -> pl.Series | None:
     paths, and a detector's file knows only one of these).
     """
     keys = (["image_id"], ["dataset", "file_name"])
-    if all(safe.select(key).n_unique() == safe.height for key in keys):
+    if safe["image_id"].n_unique() == safe.height and (
+        safe["file_name"].n_unique() == safe.height or safe.select(keys[1]).n_unique() == safe.height
+    ):
         return None
     from scipy.sparse import coo_array  # a second of loading that one export alone never needs
     from scipy.sparse.csgraph import connected_components
@@ -104,17 +106,49 @@ def _merge_same(safe: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[st
     return images, aliases, dict(again.iter_rows())
 
 
-def _placed(objects: pl.DataFrame, aliases: pl.DataFrame, unsafe: pl.DataFrame) -> pl.DataFrame:
+def _placed(objects: pl.DataFrame, aliases: pl.DataFrame, unsafe: pl.DataFrame, log: Log) -> pl.DataFrame:
     """Objects with the id of their image and, where it is not theirs to describe, why."""
+    kinds = pl.concat([objects["detections"], aliases["detections"]]).n_unique()
+    keys, rest = (["alias", "detections"], aliases) if kinds > 1 else (["alias"], aliases.drop("detections"))
     placed = objects.with_columns(alias=pl.concat_str("dataset", "image", separator="/")).join(
-        aliases, on=["alias", "detections"], how="left", maintain_order="left"
+        rest, on=keys, how="left", maintain_order="left"
     )
-    known = pl.concat([aliases["alias"], unsafe["image_id"]])
-    lost = placed.filter(pl.col("image_id").is_null()).select("alias").unique()
-    lost = lost.with_columns(
-        why=pl.when(pl.col("alias").is_in(known.implode())).then(pl.lit(LEFT_OUT)).otherwise(pl.lit(NOWHERE))
+    if placed["newest"].null_count():
+        known = pl.concat([aliases.select("alias"), unsafe.select(alias="image_id")]).unique()
+        known = known.with_columns(known=True)
+        placed = placed.join(known, on="alias", how="left", maintain_order="left")
+    else:
+        placed = placed.with_columns(known=pl.lit(True))
+    why = (
+        pl.when(pl.col("rank") == pl.col("newest"))
+        .then(None)
+        .when(pl.col("newest").is_not_null())
+        .then(pl.lit(SUPERSEDED))
+        .when("known")
+        .then(pl.lit(LEFT_OUT))
+        .otherwise(pl.lit(NOWHERE))
     )
-    placed = placed.join(lost, on="alias", how="left", maintain_order="left").drop("alias")
-    older = pl.when(pl.col("rank") != pl.col("newest")).then(pl.lit(SUPERSEDED))
-    placed = placed.with_columns(left_out=pl.coalesce("why", older)).drop("why", "newest")
-    return placed.sort("detections", "rank", maintain_order=True) if placed["rank"].n_unique() > 1 else placed
+    placed = placed.with_columns(left_out=why).drop("alias", "newest", "known")
+    if placed["rank"].n_unique() == 1:
+        return placed
+    placed = placed.sort("detections", "rank", maintain_order=True)
+    _tell_changes(placed, log)
+    return placed
+
+
+def _tell_changes(placed: pl.DataFrame, log: Log) -> None:
+    """Say what the newest exports make of the annotations of older ones, by annotation id."""
+    key, content = ["dataset", "source_id"], ["source_label", "box_x", "box_y", "box_w", "box_h"]
+    named = placed.filter(pl.col("source_id").is_not_null(), ~pl.col("detections"))
+    older = named.filter(pl.col("left_out") == SUPERSEDED).unique(key, keep="first", maintain_order=True)
+    if not older.height:
+        return
+    newest = named.filter(pl.col("left_out").is_null()).unique(key).select(*key, *content, still=pl.lit(True))
+    pairs = older.join(newest, on=key, how="left", suffix="_now")
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in content)
+    gone = pairs["still"].null_count()
+    changed = pairs.filter(pl.col("still") & differs).height
+    log.note(
+        f"{older.height} annotations of older exports: in the newest {older.height - gone - changed} stand unchanged, "
+        f"{changed} with another label or box, {gone} are gone."
+    )

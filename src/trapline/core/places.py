@@ -69,20 +69,22 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
     Args:
         images: image_id, dataset, captured, sequence, camera_id, location_id.
     """
-    clock = pl.col("captured").str.strip_chars().str.replace(ZONE_SUFFIX, "")
-    times = [clock.str.to_datetime(layout, strict=False, time_unit="us") for layout in TIME_LAYOUTS]
-    place = pl.coalesce("camera_id", "location_id")
-    alone = pl.col("captured_at").is_null() | pl.col("place").is_null()
-    gap = pl.col("captured_at").diff().over("dataset", "place").dt.total_microseconds() / 1e6
-    begins = alone | gap.is_null() | (gap > gap_s)
     zone = pl.col("captured").str.strip_chars().str.extract(ZONE_SUFFIX).str.to_uppercase().replace("UTC", "Z")
-    named = (
-        images.with_columns(captured_at=pl.coalesce(times), utc_offset=zone, place=place)
+    named = images.with_columns(captured_at=_clock(images["captured"]), utc_offset=zone)
+    ordered = (
+        named.select("image_id", "dataset", "captured_at", place=pl.coalesce("camera_id", "location_id"))
+        .with_row_index("row")
         .sort("dataset", "place", "captured_at", "image_id", nulls_last=True)
-        .with_columns(number=begins.cum_sum())
-        .with_columns(derived=pl.col("image_id").first().over("number"))
-        .with_columns(sequence_id=pl.coalesce(pl.concat_str("dataset", pl.lit("/seq/"), "sequence"), pl.col("derived")))
     )
+    moved = (pl.col("place") != pl.col("place").shift()) | (pl.col("dataset") != pl.col("dataset").shift())
+    gap = pl.col("captured_at").diff().dt.total_microseconds() / 1e6
+    alone = pl.col("captured_at").is_null() | pl.col("place").is_null() | gap.is_null()
+    derived = (
+        ordered.select("row", first=pl.when(alone | moved.fill_null(True) | (gap > gap_s)).then("image_id"))
+        .with_columns(pl.col("first").forward_fill())
+        .sort("row")["first"]
+    )
+    named = named.with_columns(sequence_id=pl.coalesce(pl.concat_str("dataset", pl.lit("/seq/"), "sequence"), derived))
     unread = named.filter(pl.col("captured_at").is_null() & (pl.col("captured").str.strip_chars() != ""))
     if unread.height:
         log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
@@ -92,3 +94,15 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
 def stamps() -> pl.Expr:
     """captured_at and utc_offset of IMAGES as one ISO text, as exports write it; null where there is no time."""
     return pl.concat_str(pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3f"), pl.col("utc_offset").fill_null(""))
+
+
+def _clock(captured: pl.Series) -> pl.Series:
+    """Time stamps as the camera's clock showed them; null where no layout fits."""
+    texts = captured.str.strip_chars().str.replace(ZONE_SUFFIX, "")
+    times = pl.Series(captured.name, [None], dtype=schemas.TIME).new_from_index(0, len(texts))
+    for layout in TIME_LAYOUTS:
+        left = times.is_null() & texts.is_not_null()
+        if not left.any():
+            break
+        times = times.zip_with(~left, texts.str.to_datetime(layout, strict=False, time_unit="us"))
+    return times

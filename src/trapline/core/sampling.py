@@ -12,6 +12,16 @@ def chance(*parts: object) -> float:
     return int.from_bytes(digest) / 2**64
 
 
+def chances(names: pl.Series, *parts: object) -> pl.Series:
+    """`chance(*parts, name)` of every name; names are looked at once each."""
+    begun = "".join(f"{part} " for part in parts).encode()
+    blake2b, number = hashlib.blake2b, int.from_bytes
+    distinct = names.unique()
+    digests = (blake2b(begun + name.encode(), digest_size=8).digest() for name in distinct.to_list())
+    numbers = pl.Series([number(digest) / 2**64 for digest in digests], dtype=pl.Float64)
+    return names.replace_strict(distinct, numbers, return_dtype=pl.Float64)
+
+
 def within_cap(
     frame: pl.DataFrame,
     by: Sequence[str],
@@ -41,7 +51,7 @@ def within_cap(
         size=pl.len().over(by),
     )
     tight = rows.filter((pl.col("limit") > 0) & (pl.col("size") > pl.col("limit")))
-    order = pl.Series("chance", [chance(seed, "crop", name) for name in tight["crop_id"]], dtype=pl.Float64)
+    order = chances(tight["crop_id"], seed, "crop").alias("chance")
     over = (
         tight.with_columns(order)
         .sort("chance", "crop_id")

@@ -88,6 +88,8 @@ def as_ready_made(given: Annotations) -> Annotations:
 
 def complete(frame: pl.DataFrame, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
     """The frame with exactly `columns`, cast and in order; those that it lacks are null (`sequence_level`: false)."""
+    if not frame.width:
+        return pl.DataFrame(schema=columns)
     absent = {name: pl.lit(False) if name == "sequence_level" else pl.lit(None) for name in columns}
     return frame.select(
         (pl.col(name) if name in frame.columns else absent[name]).cast(dtype).alias(name)

@@ -232,7 +232,7 @@ def _texts(values: list[Any]) -> pl.Series:
     """Text; integers as text, since LILA writes some ids and locations as numbers."""
     try:
         return pl.Series(values, dtype=pl.String, strict=True)
-    except TypeError:
+    except (TypeError, OverflowError):
         return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
 
 

@@ -1,15 +1,16 @@
 """Reading MegaDetector results JSON, versions 1.0 to 1.6, and the labels that the reference chain writes in it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import polars as pl
 
+from trapline.core.errors import InputError
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
-from trapline.formats.json_file import decode
+from trapline.formats.json_file import Pieces
 
 ANIMAL = "animal"
 NOT_ANIMALS = {"person": "person", "human": "person", "people": "person", "vehicle": "vehicle", "car": "vehicle"}
@@ -18,17 +19,18 @@ VIDEO = r"(?i)\.(mp4|avi|mpe?g|mov|mkv|flv|m4v|wmv)$"
 
 Id = str | int
 Number = int | float
+NO_BOX = (None, None, None, None)
 
 
 class _Detection(msgspec.Struct, gc=False):
     category: Id
-    conf: Number | None = None
-    bbox: list[Number] | None = None
-    classifications: list[tuple[Id, Number | None]] | None = None
+    conf: float | None = None
+    bbox: list[float] | None = None
+    classifications: list[tuple[Id, float | None]] | None = None
     id: Id | None = None
 
 
-class _Image(msgspec.Struct):
+class _Image(msgspec.Struct, gc=False):
     file: str
     detections: list[_Detection] | None = None
     failure: str | None = None
@@ -51,12 +53,13 @@ class _Info(msgspec.Struct):
     detector_metadata: _DetectorFacts | None = None
 
 
-class _File(msgspec.Struct):
-    images: list[_Image]
-    detection_categories: dict[str, str]
-    info: _Info | None = None
-    classification_categories: dict[str, str] | None = None
-
+_ARRAYS = {"images": msgspec.json.Decoder(list[_Image])}
+_VALUES = {
+    "info": msgspec.json.Decoder(_Info | None),
+    "detection_categories": msgspec.json.Decoder(dict[str, str]),
+    "classification_categories": msgspec.json.Decoder(dict[str, str] | None),
+}
+EXPECTED = "a MegaDetector results file: an object with info, detection_categories and images"
 
 RESULT_COLUMNS = {
     "file": pl.String,
@@ -99,6 +102,7 @@ class MdResults:
         detector: Its name, or "".
         typical_threshold: What the file calls its detector's typical threshold, or None.
         created: When detection ended, as the file says, or "".
+        cut: Where the file ended too early, or None; what came before is whole.
     """
 
     images: pl.DataFrame
@@ -106,6 +110,7 @@ class MdResults:
     detector: str
     typical_threshold: float | None
     created: str
+    cut: str | None = None
 
 
 def read(path: Path) -> MdResults:
@@ -114,16 +119,28 @@ def read(path: Path) -> MdResults:
     Raises:
         InputError: It is missing, not JSON, or not MegaDetector results; names the file and the JSON path.
     """
-    expected = "a MegaDetector results file: an object with info, detection_categories and images"
-    content = decode(path, _File, expected)
-    info = content.info or _Info()
+    pieces = Pieces(path, _ARRAYS, _VALUES, EXPECTED)
+    images, detections, values = [], [], {}
+    for key, piece in pieces:
+        if key == "images":
+            images.append(_images(piece))
+            detections.append(_detections(piece))
+        else:
+            values[key] = piece
+    missing = [key for key in ("images", "detection_categories") if not (images if key == "images" else key in values)]
+    if missing:
+        cut = f" It ends too early, in {pieces.cut}: run the detector again, or mend the file." if pieces.cut else ""
+        raise InputError(f"{path} is not {EXPECTED}. Object missing required field `{missing[0]}`.{cut}")
+    info = values.get("info") or _Info()
     facts = info.detector_metadata or _DetectorFacts()
+    listed = pl.concat(images).unique("file", keep="first", maintain_order=True)
     return MdResults(
-        images=_images(content.images),
-        detections=_detections(content),
+        images=listed,
+        detections=_named(pl.concat(detections), values),
         detector=(info.detector or "").strip(),
         typical_threshold=None if (found := facts.typical_detection_threshold) is None else float(found),
         created=info.detection_completion_time or "",
+        cut=pieces.cut,
     )
 
 
@@ -180,6 +197,8 @@ def read_annotations(path: Path) -> Annotations:
         empties = none.select(image=pl.coalesce("id", "file"), source_label=pl.lit("empty"))
         objects = pl.concat([objects, empties], how="diagonal")
     notes = []
+    if results.cut:
+        notes.append(f"the file ends too early, in {results.cut}; {images.height:,} whole images were recovered.")
     if videos:
         notes.append(f"{videos} videos are left out: trapline reads images. Extract their frames first.")
     if failed:
@@ -210,9 +229,7 @@ def detector_slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.") or "detector"
 
 
-def _images(records: Iterable[_Image]) -> pl.DataFrame:
-    records = list(records)
-
+def _images(records: list[_Image]) -> pl.DataFrame:
     def text(values: list[Id | None]) -> list[str | None]:
         return [None if value is None or value == "" else str(value) for value in values]
 
@@ -232,36 +249,59 @@ def _images(records: Iterable[_Image]) -> pl.DataFrame:
             "unlabelled": [r.unlabelled for r in records],
         },
         schema=RESULT_COLUMNS,
-    ).unique("file", keep="first", maintain_order=True)
+    )
 
 
-def _detections(content: _File) -> pl.DataFrame:
-    rows: list[tuple] = []
-    names = content.classification_categories or {}
-    seen: set[str] = set()
-    for image in content.images:
-        file = _forward(image.file)
-        if file in seen:
-            continue
-        seen.add(file)
-        for number, found in enumerate(image.detections or ()):
-            category = content.detection_categories.get(str(found.category))
-            box = [float(side) for side in found.bbox] if found.bbox and len(found.bbox) == 4 else [None] * 4
-            conf = None if found.conf is None else float(found.conf)
-            key = None if found.id is None else str(found.id)
-            for label, score in _best(found.classifications or (), names):
-                rows.append((file, number, category, conf, *box, label, score, key))
-    return pl.DataFrame(rows, schema=DETECTION_COLUMNS, orient="row")
+def _detections(records: list[_Image]) -> pl.DataFrame:
+    """DETECTION_COLUMNS with category and label still as ids: names may come at the end of the file."""
+    rows = [
+        (_forward(image.file), number, found, label, score)
+        for image in records
+        for number, found in enumerate(image.detections or ())
+        for label, score in _best(found.classifications or ())
+    ]
+    boxes = [row[2].bbox if row[2].bbox and len(row[2].bbox) == 4 else NO_BOX for row in rows]
+    sides = {f"box_{side}": pl.Series([box[n] for box in boxes], dtype=pl.Float64) for n, side in enumerate("xywh")}
+    return pl.DataFrame(
+        {
+            "file": [row[0] for row in rows],
+            "number": [row[1] for row in rows],
+            "category": [str(row[2].category) for row in rows],
+            "conf": pl.Series([row[2].conf for row in rows], dtype=pl.Float64),
+            **sides,
+            "label": [row[3] for row in rows],
+            "label_conf": pl.Series([row[4] for row in rows], dtype=pl.Float64),
+            "id": [None if row[2].id is None else str(row[2].id) for row in rows],
+        },
+        schema=DETECTION_COLUMNS,
+    )
 
 
-def _best(scored: Iterable[tuple[Id, Number | None]], names: dict[str, str]) -> list[tuple[str | None, float | None]]:
+def _best(scored: list[tuple[Id, float | None]] | tuple[()]) -> list[tuple[str | None, float | None]]:
     """The classifications of the highest score; one (None, None) where there are none."""
-    known = [(names.get(str(key)), None if score is None else float(score)) for key, score in scored]
-    known = [(name.strip(), score) for name, score in known if name and name.strip()]
-    if not known:
+    if not scored:
         return [(None, None)]
-    best = max(score if score is not None else 0.0 for _, score in known)
-    return [(name, score) for name, score in known if (score or 0.0) == best]
+    best = max(score or 0.0 for _, score in scored)
+    return [(str(key), score) for key, score in scored if (score or 0.0) == best]
+
+
+def _named(detections: pl.DataFrame, values: Mapping[str, dict[str, str]]) -> pl.DataFrame:
+    """Ids of categories and classifications as names, null where they are not listed; a file's first listing only."""
+    labels = {key: name.strip() or None for key, name in (values.get("classification_categories") or {}).items()}
+    named = detections.with_columns(
+        category=pl.col("category").replace_strict(
+            values["detection_categories"], default=None, return_dtype=pl.String
+        ),
+        label=pl.col("label").replace_strict(labels, default=None, return_dtype=pl.String)
+        if labels
+        else pl.lit(None, pl.String),
+    )
+    named = named.with_columns(label_conf=pl.when(pl.col("label").is_not_null()).then("label_conf"))
+    # A file that is listed twice counts from 0 twice.
+    first = (pl.col("file") != pl.col("file").shift(1)).fill_null(True) | (pl.col("number") < pl.col("number").shift(1))
+    listing = pl.when(first).then(pl.int_range(pl.len())).otherwise(None).forward_fill()
+    named = named.with_columns(listing=listing)
+    return named.filter(pl.col("listing") == pl.col("listing").first().over("file")).drop("listing")
 
 
 def _forward(file: str) -> str:

@@ -28,6 +28,17 @@ def write_dataset_csv(path: Path, examples: pl.DataFrame, confidence: pl.DataFra
     tables.save_csv(path, table)
 
 
+def confidence(crops: pl.DataFrame, labels: pl.DataFrame, boxes: pl.DataFrame) -> pl.DataFrame:
+    """crop_id, source_label and conf of every crop: the first of its labels, and its box's confidence.
+
+    Args:
+        crops, labels, boxes: CROPS, LABELS and BOXES rows.
+    """
+    first = labels.drop_nulls("box_id").select("box_id", "source_label").unique("box_id", keep="first")
+    named = crops.select("crop_id", "box_id").join(first, on="box_id").join(boxes.select("box_id", "conf"), on="box_id")
+    return named.drop("box_id")
+
+
 def write_label_index(path: Path, labels: list[str]) -> None:
     """Write label_index.json: {"0": name, ...} in sorted order."""
     index = {str(n): label for n, label in enumerate(sorted(labels))}

@@ -84,6 +84,11 @@ def title(name: str) -> str:
     return "corrections of labels" if name == CORRECTIONS else FORMATS[name].title
 
 
+def names_datasets(name: str) -> bool:
+    """Whether files of a format that `recognise` returned name datasets themselves."""
+    return name in FORMATS and FORMATS[name].of_dataset
+
+
 def datasets(path: Path, name: str) -> list[str]:
     """The datasets that a file names, sorted; none where its format does not name any.
 

@@ -12,6 +12,7 @@ from trapline.core.config import FetchConfig
 from trapline.core.errors import TraplineError
 from trapline.core.geometry import Header
 from trapline.io import atomic, images, objects
+from trapline.io.loop import loop, run
 
 KEPT_FREE = 0.1  # share of the disk that stays free where no `max_disk` is set
 SLOW = 8.0  # times what a request usually takes: an image that takes longer waits for the second round
@@ -94,7 +95,7 @@ class Downloads:
         """
         for place in {wanted.place for wanted in part}:
             self.open(place)
-        done, reason = objects.run(self._part(part))
+        done, reason = run(self._part(part))
         atomic.sync(self.root / one.path for one in done if one.failure is None)
         if reason is not None:
             raise Incomplete(done, reason)
@@ -119,7 +120,7 @@ class Downloads:
             for task in self._tasks:
                 task.cancel()
 
-        objects.loop().call_soon_threadsafe(cancel)
+        loop().call_soon_threadsafe(cancel)
 
     # -- on the loop ----------------------------------------------------------------------------------------------
 

@@ -94,8 +94,9 @@ def read_header(data: bytes | memoryview) -> Header:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
-                # A PNG without the block at its beginning would be decoded to look for one at its end.
-                orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
+                # With neither block at hand there is nothing to look for; a PNG would be decoded to look at its end.
+                bare = image.format in ("JPEG", "PNG") and not {"exif", "xmp"} & image.info.keys()
+                orientation = 1 if bare else _orientation(image)
                 if image.format == "TIFF" and orientation >= 5:
                     width, height = height, width
                 return Header(width, height, orientation)

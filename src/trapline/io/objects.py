@@ -9,26 +9,24 @@ From any thread, blocking (what a crop worker that streams does):
         ...
     # StoreRefused and StoreDown (TraplineErrors) mean that no object will come: let them end the stage.
 
-From a coroutine on `loop()`, `await store.get(key)` gives the same without a copy. One store serves all threads: how
-many requests run and how many bytes are held is bounded by the store, whoever asks.
+From a coroutine on `loop.loop()`, `await store.get(key)` gives the same without a copy. One store serves all threads:
+how many requests run and how many bytes are held is bounded by the store, whoever asks.
 """
 
 import asyncio
-import atexit
 import hashlib
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 from trapline.core.config import FetchConfig
 from trapline.core.errors import StoreDown, StoreRefused
 from trapline.io.answers import Problem, problem_of
 from trapline.io.connect import Connection, connect
+from trapline.io.loop import run
 from trapline.io.pace import Gate, Pace
 
 FIRST_CONTACT_S = 30.0  # a host that never answered is given up after this
@@ -59,7 +57,8 @@ class Fetched:
 
     Args:
         data: Its bytes, as a buffer.
-        checksum: Of the bytes: `md5-...` where the store's own tag is one and agrees, else `sha256-...`.
+        checksum: What stands for the bytes: `md5-...` where the store's tag is one, and agrees; else `tag-...`, the tag
+            of that version and the size; `sha256-...` where the store gives no tag.
     """
 
     data: Any
@@ -79,7 +78,7 @@ def open_store(url: str, cfg: FetchConfig, *, proven: bool = False) -> "Store":
 
 
 class Store:
-    """An opened store. `read` and `size` are for threads; `get` and `head` for coroutines on `loop()`."""
+    """An opened store. `read` and `size` are for threads; `get` and `head` for coroutines on the loop."""
 
     def __init__(self, connection: Connection, cfg: FetchConfig, *, proven: bool = False):
         self.connection = connection
@@ -91,6 +90,7 @@ class Store:
         self._tags_are_md5: bool | None = None  # not known until one agrees; KMS-encrypted buckets have other tags
         self._begun_at = self._came_at = 0.0  # of the first attempt, and of the last success
         self._given_up = self._missing = 0  # since the last success
+        self._ended: StoreRefused | StoreDown | None = None  # what nothing more is asked after
 
     def read(self, key: str) -> bytes:
         """The object's bytes. Blocks; call it from any thread but the loop's.
@@ -122,19 +122,18 @@ class Store:
         Raises:
             ObjectFailure, StoreRefused, StoreDown: As `read`.
         """
-        seen = ""
+        seen: Any = None  # the odd bytes of the attempt before
 
         async def once() -> Fetched | Problem:
             nonlocal seen
             data, tag = await self._request(key)
-            checksum, odd = self._verify(data, tag, seen)
+            again = seen is not None and data == seen
+            checksum, odd = self._verify(data, tag, again)
             odd = odd or (check(data) if check else None)
             if odd is None:
                 return Fetched(data, checksum)
-            if checksum == seen:
-                return Problem("permanent", odd)
-            seen = checksum
-            return Problem("odd", odd)
+            seen = data
+            return Problem("permanent" if again else "odd", odd)
 
         return await self._try(once, budget_s)
 
@@ -142,11 +141,7 @@ class Store:
         """The object's size in bytes. Raises as `get`."""
 
         async def once() -> int:
-            await self._pace.gate.enter()
-            try:
-                return (await self.connection.client.head_async(key))["size"]
-            finally:
-                self._pace.gate.leave()
+            return (await self.connection.client.head_async(key))["size"]
 
         return await self._try(once, None)
 
@@ -157,48 +152,47 @@ class Store:
     # -- one attempt ----------------------------------------------------------------------------------------------
 
     async def _request(self, key: str) -> tuple[Any, str]:
-        """One GET, whole: its bytes and the store's tag. Waits for its turn, and for room in memory."""
-        await self._pace.gate.enter()
+        """One GET, whole: its bytes and the store's tag. Waits for room in memory before it reads them."""
+        begin = time.monotonic()
+        answer = await self.connection.client.get_async(key)
+        size = answer.meta["size"]
+        if size > self._bytes.limit:
+            raise ObjectFailure(f"larger than {self._cfg.in_flight_mb} MB (in_flight_mb)")
+        await self._bytes.enter(size)
         try:
-            begin = time.monotonic()
-            answer = await self.connection.client.get_async(key)
-            size = answer.meta["size"]
-            if size > self._bytes.limit:
-                raise ObjectFailure(f"larger than {self._cfg.in_flight_mb} MB (in_flight_mb)")
-            await self._bytes.enter(size)
-            try:
-                data = await answer.bytes_async()
-            finally:
-                self._bytes.leave(size)
-            self._pace.done(size, time.monotonic() - begin)
-            return data, (answer.meta["e_tag"] or "").strip('"')
+            data = await answer.bytes_async()
         finally:
-            self._pace.gate.leave()
+            self._bytes.leave(size)
+        self._pace.done(size, time.monotonic() - begin)
+        return data, (answer.meta["e_tag"] or "").strip('"')
 
-    def _verify(self, data: Any, tag: str, seen: str) -> tuple[str, str | None]:
-        """(checksum of the bytes, what is odd about it). `seen`: the checksum of the attempt before."""
-        if self._tags_are_md5 is False or not re.fullmatch(r"[0-9a-f]{32}", tag):
-            return f"sha256-{hashlib.sha256(data).hexdigest()[:32]}", None
-        checksum = f"md5-{hashlib.md5(data, usedforsecurity=False).hexdigest()}"
-        if checksum == f"md5-{tag}":
-            self._tags_are_md5 = True
-        elif self._tags_are_md5 is None and checksum == seen:
+    def _verify(self, data: Any, tag: str, again: bool) -> tuple[str, str | None]:
+        """(checksum, what is odd about the bytes). `again`: the attempt before brought the same."""
+        if self._tags_are_md5 is not False and re.fullmatch(r"[0-9a-f]{32}", tag):
+            digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if digest == tag:
+                self._tags_are_md5 = True
+                return f"md5-{digest}", None
+            if not (again and self._tags_are_md5 is None):
+                return "", BAD_CHECKSUM
             self._tags_are_md5 = False  # the same bytes twice, and no tag ever agreed: they are no MD5 at all
-        else:
-            return checksum, BAD_CHECKSUM
-        return checksum, None
+        return f"tag-{tag}-{len(data)}" if tag else f"sha256-{hashlib.sha256(data).hexdigest()[:32]}", None
 
     # -- again, or not --------------------------------------------------------------------------------------------
 
     async def _try(self, once: Callable[[], Coroutine[Any, Any, _T | Problem]], budget_s: float | None) -> _T:
-        """Attempts until one succeeds, one fails for good, or the time is up."""
-        begin = time.monotonic()
-        self._begun_at = self._begun_at or begin
-        deadline = begin + min(budget_s or self._cfg.budget_s, self._cfg.budget_s)
-        problem, tries = Problem("transient", "timed out"), 0
+        """Attempts until one succeeds, one fails for good, or the time is up. Waiting for a turn takes no time."""
+        left = min(budget_s or self._cfg.budget_s, self._cfg.budget_s)
+        problem, tries, first, begin = Problem("transient", "timed out"), 0, 0.0, 0.0
         while True:
+            await self._pace.gate.enter()
             try:
-                async with asyncio.timeout(deadline - time.monotonic()):
+                if self._ended is not None:
+                    raise self._ended
+                begin = time.monotonic()
+                first = first or begin
+                self._begun_at = self._begun_at or begin
+                async with asyncio.timeout(left):
                     result = await once()
             except TimeoutError:
                 self._pace.refused()
@@ -207,6 +201,8 @@ class Store:
                 raise
             except Exception as error:  # obstore's own, and whatever a source of credentials raises inside it
                 result = problem_of(error, plain_http=self.connection.scheme == "http")
+            finally:
+                self._pace.gate.leave()
             if not isinstance(result, Problem):
                 self._came_at, self._given_up = time.monotonic(), 0
                 return result
@@ -214,10 +210,11 @@ class Store:
             await self._judge(problem)
             wait = random.uniform(0.5, 1.0) * min(FIRST_WAIT_S[problem.kind] * 2**tries, LONGEST_WAIT_S)
             tries += 1
-            if time.monotonic() + wait >= deadline:
+            left -= time.monotonic() - begin + wait
+            if left <= 0:
                 break
             await asyncio.sleep(wait)
-        self._count_given_up(begin, problem)
+        self._count_given_up(first, problem)
         raise ObjectFailure(problem.reason, transient=True)
 
     async def _judge(self, problem: Problem) -> None:
@@ -233,9 +230,11 @@ class Store:
         if problem.kind == "missing" and not known:
             self._missing += 1
             if self._missing >= MISSING_AT_FIRST:
-                raise StoreRefused(
-                    f"none of the first {self._missing} images is in {self.place} (asked with "
-                    f"{self.connection.who}). Check the dataset's `images:` and fetch's --bucket and --key."
+                self._end_with(
+                    StoreRefused(
+                        f"none of the first {MISSING_AT_FIRST} images is in {self.place} (asked with "
+                        f"{self.connection.who}). Check the dataset's `images:` and fetch's --bucket and --key."
+                    )
                 )
         if problem.kind == "denied" and not known:
             end = time.monotonic() + min(FIRST_ANSWERS_S, self._cfg.budget_s)
@@ -250,12 +249,12 @@ class Store:
     def _refuse(self, problem: Problem) -> NoReturn:
         who, hint = self.connection.who, problem.hint
         if problem.kind == "bucket":
-            raise StoreRefused(f"{self.place}: there is no such bucket. Check the dataset's `images:`, or --bucket.")
+            self._end_with(StoreRefused(f"{self.place}: there is no such bucket. Check `images:`, or --bucket."))
         if problem.kind == "region":
             right = f"--region {hint}" if hint else "--region with its own"
-            raise StoreRefused(f"{self.place} is in another region (asked with {who}). Name it: {right}.")
+            self._end_with(StoreRefused(f"{self.place} is in another region (asked with {who}). Name it: {right}."))
         why = f"{problem.reason}, {hint}" if hint else problem.reason
-        raise StoreRefused(f"{self.place} refused what was asked with {who}: {why}. {self.connection.renew}")
+        self._end_with(StoreRefused(f"{self.place} refused what was asked with {who}: {why}. {self.connection.renew}"))
 
     def _count_given_up(self, begin: float, problem: Problem) -> None:
         """End it all where nothing has come for long, rather than fail every object in turn."""
@@ -268,35 +267,14 @@ class Store:
             self._down(problem, silent)
 
     def _down(self, problem: Problem, seconds: float) -> NoReturn:
-        raise StoreDown(
-            f"{self.place} has given nothing for {seconds:.0f} s: {problem.reason}. Check the address and the network, "
-            "then run the same command again: what was fetched is kept."
+        self._end_with(
+            StoreDown(
+                f"{self.place} has given nothing for {seconds:.0f} s: {problem.reason}. Check the address and the "
+                "network, then run the same command again: what was fetched is kept."
+            )
         )
 
-
-# -- the loop -----------------------------------------------------------------------------------------------------
-
-
-@cache
-def loop() -> asyncio.AbstractEventLoop:
-    """The event loop that all stores live on, in a thread of its own; begun when first asked for."""
-    made = asyncio.new_event_loop()
-    thread = threading.Thread(target=made.run_forever, name="trapline-objects", daemon=True)
-    thread.start()
-
-    def end() -> None:
-        made.call_soon_threadsafe(made.stop)
-        thread.join(timeout=5)
-
-    atexit.register(end)
-    return made
-
-
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine on the loop and wait for it; cancelled where the waiting is interrupted."""
-    future = asyncio.run_coroutine_threadsafe(work, loop())
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+    def _end_with(self, error: StoreRefused | StoreDown) -> NoReturn:
+        """Raise what concerns the whole store, now and for whoever asks it again."""
+        self._ended = self._ended or error
+        raise self._ended

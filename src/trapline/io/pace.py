@@ -9,7 +9,9 @@ from collections import deque
 
 START = 8
 WINDOW_S = 0.2
+AT_LEAST_S = 0.05
 GAIN = 1.05  # a rise in throughput that is worth more requests
+CAUTIOUS_S = 10.0  # how long the width that was refused is not tried again
 FORGET = 0.98  # per window: the best rate seen fades, so that a link that got faster is tried again
 
 
@@ -59,7 +61,8 @@ class Pace:
     """Additive and multiplicative steps of a gate's width by throughput (bytes per second) and by refusals.
 
     It doubles from START while that pays, then tries a quarter more whenever throughput rises; a step that made
-    it slower is taken back, and a refusal (429, 503, time out, broken connection) halves the width.
+    it slower is taken back. A refusal (429, 503, time out, broken connection) halves the width, and for a while
+    it stays below the one that was refused.
     """
 
     def __init__(self, most: int):
@@ -72,6 +75,7 @@ class Pace:
         self._begin = time.monotonic()
         self._bytes = self._count = 0
         self._halved_at = 0.0
+        self._refused_width = most + 1
 
     def done(self, n_bytes: int, seconds: float) -> None:
         """A request brought `n_bytes` in `seconds`."""
@@ -98,11 +102,12 @@ class Pace:
             self._best *= FORGET
 
     def refused(self) -> None:
-        """The far end, or the way there, has had too much: halve, at most once a second."""
+        """The far end, or the way there, has had too much: halve, once per round trip."""
         now = time.monotonic()
-        if now - self._halved_at < 1.0:
+        if now - self._halved_at < max(2 * self.usual_s, AT_LEAST_S):
             return
         self._halved_at = now
+        self._refused_width = int(self.gate.limit)
         self._doubling = False
         self._best *= 0.5
         self._before = None
@@ -110,5 +115,7 @@ class Pace:
         self._set(self.gate.limit // 2)
 
     def _set(self, width: float) -> None:
-        self.gate.limit = max(1, min(int(width), self.most))
+        cautious = time.monotonic() - self._halved_at < CAUTIOUS_S
+        most = min(self.most, self._refused_width - 1) if cautious else self.most
+        self.gate.limit = max(1, min(int(width), most))
         self.gate.admit()

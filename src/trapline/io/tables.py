@@ -15,15 +15,16 @@ def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
     Raises:
         TraplineError: The frame breaks its schema, or the disk refuses.
     """
-    frame = schema.check(frame)
-    if schema.key:
+    if schema.key and set(schema.key) <= set(frame.columns):
         frame = frame.sort(schema.key)
-    save(path, frame)
+    save(path, schema.check(frame))
 
 
 def save(path: Path, frame: pl.DataFrame) -> None:
     """Write any frame as Parquet, whole or not at all."""
-    atomic.replace(path, lambda stream: frame.write_parquet(stream, compression="zstd", statistics=False))
+    atomic.replace(
+        path, lambda stream: frame.write_parquet(stream, compression="zstd", compression_level=1, statistics=False)
+    )
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -43,4 +44,4 @@ def read(path: Path) -> pl.DataFrame:
 
 def save_csv(path: Path, frame: pl.DataFrame) -> None:
     """Write any flat frame as CSV, whole or not at all."""
-    atomic.replace_text(path, frame.write_csv())
+    atomic.replace(path, frame.write_csv)

@@ -7,7 +7,7 @@ from trapline.core.config import DatasetConfig
 from trapline.core.errors import InputError
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
-from trapline.core.sampling import chance, within_cap
+from trapline.core.sampling import chances, within_cap
 
 OTHER = "other"
 OF_A_RARE_LABEL, OVER_GROUP_CAP, OVER_CAP = "of a rare label", "over max_per_label_location", "over max_per_label"
@@ -133,14 +133,19 @@ def _labels_of_boxes(
     boxed = labels.filter(pl.col("box_id").is_not_null()).join(
         images.select("image_id", "dataset"), on="image_id", how="left", maintain_order="left"
     )
-    mapped = (
-        rules.apply(boxed)
-        .group_by("box_id")
-        .agg(
+    applied = rules.apply(boxed).select("box_id", "label", "why")
+    if applied["box_id"].n_unique() == applied.height:  # one label each: no need to gather them
+        named, nothing = pl.col("label").is_not_null(), pl.lit([], dtype=pl.List(pl.String))
+        mapped = applied.select(
+            "box_id",
+            labels=pl.when(named).then(pl.concat_list("label")).otherwise(nothing),
+            reasons=pl.when(named).then(nothing).otherwise(pl.concat_list("why")),
+        )
+    else:
+        mapped = applied.group_by("box_id").agg(
             labels=pl.col("label").drop_nulls().unique().sort(),
             reasons=pl.col("why").filter(pl.col("label").is_null()).unique(),
         )
-    )
     relabel = pl.col("action") == "relabel"
     return mapped.join(corrections, on="box_id", how="left").select(
         "box_id",
@@ -226,13 +231,13 @@ def _heldback(frame: pl.DataFrame, cfg: DatasetConfig) -> pl.Series:
 
     Order and rounding come from hashes of seed and name, so that adding images elsewhere moves nothing here.
     """
-    sequences = frame.select("group_id", "sequence_id").unique()
+    keys = ["group_id", "sequence_id"]
+    sequences = frame.select(keys).unique()
     sequences = sequences.with_columns(
-        key=pl.Series([chance(cfg.seed, name) for name in sequences["sequence_id"]], dtype=pl.Float64),
-        rounding=pl.Series([chance(cfg.seed, "group", name) for name in sequences["group_id"]], dtype=pl.Float64),
+        key=chances(sequences["sequence_id"], cfg.seed),
+        rounding=chances(sequences["group_id"], cfg.seed, "group"),
     ).sort("group_id", "key")
     wanted = (pl.len() * cfg.heldback_frac + pl.col("rounding").first()).floor().clip(upper_bound=pl.len() - 1)
     place = pl.int_range(pl.len()).over("group_id")
-    marked = sequences.with_columns(heldback=place < wanted.over("group_id"))
-    keys = ["group_id", "sequence_id"]
-    return frame.select(keys).join(marked, on=keys, how="left", maintain_order="left")["heldback"]
+    marked = sequences.filter(place < wanted.over("group_id")).select(*keys, heldback=pl.lit(True))
+    return frame.select(keys).join(marked, on=keys, how="left", maintain_order="left")["heldback"].fill_null(False)

@@ -162,14 +162,9 @@ def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
         log=log,
     )
     outputs = write(context, {"examples": examples})
-    boxed = labels.drop_nulls("box_id").group_by("box_id").agg(pl.col("source_label").first())
-    confidence = (
-        crops.select("crop_id", "box_id")
-        .join(boxed, on="box_id")
-        .join(context.table("boxes").select("box_id", "conf"), on="box_id")
-    )
+    confidence = ms_classification.confidence(crops, labels, context.table("boxes"))
     folder = context.layout.dataset
-    ms_classification.write_dataset_csv(folder / "classification_ds.csv", examples, confidence.drop("box_id"))
+    ms_classification.write_dataset_csv(folder / "classification_ds.csv", examples, confidence)
     counts = dataset_stage.label_counts(examples)
     ms_classification.write_label_index(folder / "label_index.json", counts["label"].to_list())
     log.note("; ".join(f"{label} {n}" for label, n in counts.select("label", "crops").iter_rows()))

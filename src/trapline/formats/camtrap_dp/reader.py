@@ -183,7 +183,7 @@ def _media(media: pl.DataFrame, deployments: pl.DataFrame, path: Path) -> tuple[
 
 
 def _objects(observations: pl.DataFrame, media: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[str]]:
-    _need(observations, path, "observations", ("observationID", "observationType"))
+    _need(observations, path, "observations", ("observationID", "deploymentID", "observationType"))
     kind = pl.col("observationType")
     named = observations.with_columns(
         source_label=pl.when(kind == "animal")

@@ -1,0 +1,59 @@
+"""Every parser gives tables that hold together, or an InputError, whatever it is fed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuzzing import PARSERS, check, variants
+
+QUIETLY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+MANY = 100_000
+SHARDS = 4  # of the soak test, which then takes all cores
+
+
+def feed(path: Path, name: str, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=QUIETLY, database=None)
+    @given(text=variants(name))
+    def fed(text):
+        path.write_text(text, errors="surrogatepass")
+        check(path)
+
+    fed()
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_valid_files_are_read(tmp_path, name):
+    suffix, seeds = PARSERS[name]
+    for n, text in enumerate(seeds()):
+        path = tmp_path / f"{n}{suffix}"
+        path.write_text(text)
+        assert check(path)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_variants_of_valid_files(tmp_path, name):
+    feed(tmp_path / f"variant{PARSERS[name][0]}", name, 150)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PARSERS)
+def test_two_thousand_variants(tmp_path, name):
+    feed(tmp_path / f"variant{PARSERS[name][0]}", name, 2_000)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_hundred_thousand_variants(tmp_path, name, shard):
+    feed(tmp_path / f"variant{PARSERS[name][0]}", name, MANY // SHARDS)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=QUIETLY)
+@given(data=st.binary(max_size=300))
+def test_any_bytes(tmp_path, data):
+    for name, (suffix, _) in PARSERS.items():
+        path = tmp_path / f"{name}{suffix}"
+        path.write_bytes(data)
+        check(path)
