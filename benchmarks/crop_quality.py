@@ -2,8 +2,8 @@
 
     uv run python benchmarks/crop_quality.py [--enlarge 3]
 
-On the semireal frames beside the checkout: both kinds of crops, features of the frozen default model, probes by the same
-location-held-out folds. Each crop is scored by the probe that has not seen its place; macro recall is compared over
+On the semireal frames beside the checkout: both kinds of crops, features of the frozen default model, probes by the
+same location-held-out folds. Each crop is scored by the probe that has not seen its place; macro recall is compared over
 several draws of the folds, with an interval from resampling locations. No crop of semireal is larger than 512 px, so
 that alone tests the encoding; `--enlarge` stores the frames so many times larger first, as a larger sensor would.
 """
@@ -85,7 +85,7 @@ def main() -> None:
     times_larger = parser.parse_args().enlarge
     with tempfile.TemporaryDirectory() as place:
         images = DATA / "images" if times_larger == 1 else enlarged(Path(place) / "frames", times_larger)
-        made = {}
+        made, used = {}, pl.DataFrame()
         for number, (kind, cfg) in enumerate(KINDS.items()):
             used, features, (size, longest) = features_of(images, Path(place) / str(number), cfg)
             made[kind] = np.array([scored(used, features, draw) for draw in range(DRAWS)])

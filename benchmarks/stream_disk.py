@@ -19,9 +19,9 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import crop as frames
 import polars as pl
 
+import crop as frames
 import trapline
 from trapline.io import project_file
 

@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+from PIL import ImageFile
 
 from trapline.core.geometry import Header, Pixels, displayed_part
 from trapline.io import images, jpeg
@@ -96,7 +98,7 @@ class Photo:
         with contextlib.suppress(Exception):  # Pillow raises whatever a damaged byte leads it to
             with contextlib.suppress(OSError):
                 self._image.load()
-            self._image.tile = []  # nothing is left to be loaded: what came stays
+            cast(ImageFile.ImageFile, self._image).tile = []  # nothing is left to be loaded: what came stays
             stored = np.asarray(self._image.convert("RGB"))
         found = np.flatnonzero(stored.any(axis=(1, 2))) if stored is not None else np.zeros(0)
         if stored is None or not found.size:
