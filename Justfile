@@ -21,6 +21,7 @@ bench:
     uv run python benchmarks/ingest.py
     uv run python benchmarks/coverage.py
     uv run python benchmarks/demo_difficulty.py
+    uv run python benchmarks/fetch.py
 
 # Tests that take minutes; part of CI.
 slow:

@@ -290,12 +290,19 @@ def test_labels_and_detections_become_a_package(tmp_path):
     ("options", "says"),
     [
         ({}, "4 of 4 locations have no coordinates (first: Creek)"),
-        ({"locations": True, "bare": True}, "5 of 5 images do not state the zone of their time stamps"),
+        (
+            {"locations": True, "bare": "2024-01-13 07:46:00"},
+            "5 of 5 images do not state the zone of their time stamps",
+        ),
+        (
+            {"locations": True, "bare": "soon"},
+            "no image can stand in a Camtrap DP package:\n  - 5 images without a time",
+        ),
     ],
 )
 def test_what_a_package_requires_is_asked_for(export, tmp_path, options, says):
     if options.get("bare"):
-        images = [{**image, "datetime": "2024-01-13 07:46:00"} for image in IMAGES]
+        images = [{**image, "datetime": options["bare"]} for image in IMAGES]
         export.write_text(json.dumps(content(images, OBJECTS)))
     with pytest.raises(InputError) as error:
         convert(
@@ -370,6 +377,10 @@ def test_nothing_is_overwritten_by_accident(export, tmp_path):
     with pytest.raises(InputError, match="one of the files to convert"):
         convert([export], "md", export, overwrite=True)
     convert([export], "md", tmp_path / "out.json", overwrite=True)
+    with pytest.raises(InputError, match="nothing to convert"):
+        convert([], "md", tmp_path / "x")
+    with pytest.raises(InputError, match=r"nowhere\.csv does not exist"):
+        convert([export], "md", tmp_path / "x", locations="nowhere.csv")
     with pytest.raises(InputError, match="no format 'yolo'"):
         convert([export], "yolo", tmp_path / "x")
     assert set(WRITERS) <= set(recognise.FORMATS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trapline.core.paths import MAX_PART_BYTES, RESERVED, unsafe_reason, unsafe_reasons
+from trapline.core.paths import MAX_PART_BYTES, RESERVED, distinct_names, unsafe_reason, unsafe_reasons
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,33 @@ AWKWARD = PIECES | st.sampled_from(
 @given(st.lists(st.lists(AWKWARD, max_size=5).map("".join), max_size=6))
 def test_a_column_of_names_is_judged_as_each_of_them_is(names):
     assert unsafe_reasons(pl.Series(names, dtype=pl.String)).to_list() == [unsafe_reason(name) for name in names]
+
+
+def test_distinct_names():
+    names = [
+        "a.jpg",
+        "b/A.jpg",
+        "b/a.jpg",
+        "c",
+        "c/d.jpg",
+        "x/e\u0301.png",
+        "x/\u00e9.png",
+        "B/z.jpg",
+        "b/noext",
+        "b/Noext",
+    ]
+    found = distinct_names(names)
+    same = [name for name, kept in zip(names, found, strict=True) if name == kept]
+    assert same == ["a.jpg", "B/z.jpg"]
+    assert len({name.casefold() for name in found}) == len(names)
+    assert all(kept.rpartition("/")[0] == name.rpartition("/")[0] for name, kept in zip(names, found, strict=True))
+    assert found[1].startswith("b/A~")
+    assert found[1].endswith(".jpg")
+    assert distinct_names(names[::-1]) == found[::-1]
+
+
+@given(st.lists(st.text(alphabet="aA\u00e9\u00df/.s", min_size=1, max_size=5), unique=True, max_size=12))
+def test_distinct_names_are_distinct(names):
+    names = [name for name in names if not unsafe_reason(name)]
+    found = distinct_names(names)
+    assert len({name.casefold() for name in found}) == len(found)

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from trapline.core.log import Log
-from trapline.engine.local import map_rows, with_fingerprints
+from trapline.engine.local import PartlyDone, map_rows, with_fingerprints
 from trapline.io.ledger import FINGERPRINT, MAX_PARTS, Parts
 
 
@@ -188,3 +188,45 @@ def test_fingerprints_depend_on_row_and_config_alone():
     assert first.n_unique() == 10
     assert with_fingerprints(rows().reverse(), {"b": 2, "a": 1})[FINGERPRINT].reverse().equals(first)
     assert not set(first) & set(with_fingerprints(rows(), {"a": 1, "b": 3})[FINGERPRINT])
+
+
+def test_rows_left_out_have_their_turn_again(work):
+    double = work.double
+    work.double = lambda part: double(part).filter(pl.col("id") != "r3")
+    assert work.run(rows()).equals(doubled(rows()).filter(pl.col("id") != "r3"))
+    work.double = double
+    assert work.run(rows()).equals(doubled(rows()))
+    assert work.asked == ["r3"]
+
+
+def test_a_part_that_ends_early_keeps_what_it_did(work):
+    double = work.double
+
+    def half(part):
+        done = double(part)
+        if "r5" in done["id"].to_list():
+            raise PartlyDone(done.filter(pl.col("id") != "r5"), OSError("the disk is full"))
+        return done
+
+    work.double = half
+    with pytest.raises(OSError, match="the disk is full"):
+        work.run(rows(), part_rows=4)
+    work.double = double
+    assert work.run(rows(), part_rows=4).equals(doubled(rows()))
+    assert "r4" not in work.asked
+    assert "r5" in work.asked
+
+
+def test_the_others_are_told_to_stop(work):
+    stopped = threading.Event()
+
+    def wait(part):
+        if "r0" in part["id"].to_list():
+            raise OSError("broken")
+        stopped.wait(20)
+        return work.parts.read() or doubled(part)
+
+    work.double = wait
+    with pytest.raises(OSError, match="broken"):
+        work.run(rows(), workers=3, stop=stopped.set)
+    assert stopped.is_set()

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from drawing import draw, picture
 from trapline.io.crops import is_grey
-from trapline.io.images import ImageFailure, decode, open_image
+from trapline.io.images import ImageFailure, decode, looks_cut_short, open_image, read_header
 
 LIMIT = 1_000_000
 NAME = "64x40_red_16x10_at_8_5_exif{}.png"
@@ -197,3 +197,31 @@ def real(name):
     if not path.exists():
         pytest.skip(f"real odd images are absent: {path}")
     return path
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_read_header_agrees_with_open_image(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new("RGB", (40, 20)).save(tmp_path / "x", kind, exif=exif)
+    _, header = open_image(tmp_path / "x", 10**6)
+    assert read_header((tmp_path / "x").read_bytes()) == header
+    assert read_header(memoryview((tmp_path / "x").read_bytes())) == header
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"", "file is empty"), (b"<html>", "not an image"), (b"\xff\xd8", "not an image")]
+)
+def test_read_header_of_nothing(data, reason):
+    with pytest.raises(ImageFailure, match=reason):
+        read_header(data)
+
+
+def test_a_jpeg_without_its_end_looks_cut_short(tmp_path):
+    Image.effect_noise((200, 200), 80).save(tmp_path / "x.jpg")
+    data = (tmp_path / "x.jpg").read_bytes()
+    assert not looks_cut_short(data)
+    assert not looks_cut_short(data + bytes(2000))
+    assert looks_cut_short(data[:-500])

@@ -111,6 +111,15 @@ def test_parts_of_other_settings_do_not_disturb(tmp_path):
     assert parts.unreadable == ["part-foreign.parquet"]
 
 
+def test_forgotten_rows_are_not_done(tmp_path):
+    parts = Parts(tmp_path)
+    parts.commit(rows("a", "b"))
+    parts.commit(rows("c"))
+    assert parts.forget(pl.col("id").is_in(["b", "c", "d"])) == 2
+    assert committed(parts) == ["a"]
+    assert parts.forget(pl.col("id") == "b") == 0
+
+
 def test_settle_merges_small_parts(tmp_path):
     parts = Parts(tmp_path)
     names = [f"{n:02d}" for n in range(MAX_PARTS + 8)]

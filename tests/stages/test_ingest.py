@@ -420,3 +420,10 @@ def test_content_is_what_animl_writes():
     assert list(data) == ["images", "annotations", "categories", "info"]
     assert data["categories"][0] == {"id": 0, "name": "empty"}
     assert data["annotations"][0]["category_id"] == 1
+
+
+def test_signatures_of_urls_are_not_stored(take):
+    """A pre-signed URL lets in whoever reads the table."""
+    signed = "https://me:hush@host/a%20b.jpg?X-Amz-Signature=hush&X-Amz-Credential=me&v=2"
+    found, _ = take({"images": [animl_image("p:1", serving_bucket_key=signed), animl_image("p:2")]})
+    assert found.images["uri"].to_list() == ["https://host/a%20b.jpg?v=2", "original/p:2-original.jpg"]

@@ -41,6 +41,7 @@ def test_an_export_of_2022_merges_with_one_of_2025(merged):
             animl_object("o3", "e2", "fox", [3, 3, 9, 9]),
             animl_object("o4", "e2", "fox", [4, 4, 9, 9]),
             animl_object("o5", "e3", "skunk", [5, 5, 9, 9]),
+            animl_object("o7", "e2", "skunk", [7, 7, 9, 9]),
         ],
         {"created": OLD, "names": ("empty", "skunk", "fox")},
     )
@@ -50,6 +51,7 @@ def test_an_export_of_2022_merges_with_one_of_2025(merged):
             animl_object("o1", "e1", "owl", [1, 1, 9, 9]),  # another label
             animl_object("o3", "e2", "fox", [3, 3, 9, 9]),  # as it was; o2 and o4 are gone
             animl_object("o6", "e4", "fox", [6, 6, 9, 9]),
+            animl_object("o7", "e2", "skunk", [7, 7, 9, 9]),  # as it was, though its category id is another
         ],
         {"created": NEW, "names": ("empty", "owl", "fox", "skunk")},
     )
@@ -61,6 +63,7 @@ def test_an_export_of_2022_merges_with_one_of_2025(merged):
             ("is/o3", "fox", 3.0),
             ("is/o5", "skunk", 5.0),  # of an image that only the old export lists
             ("is/o6", "fox", 6.0),
+            ("is/o7", "skunk", 7.0),
         ]
         assert found.images.select("image_id", "file_name").rows() == [
             ("is/e1", "islands/cam1/creek/e1.jpg"),
@@ -70,10 +73,10 @@ def test_an_export_of_2022_merges_with_one_of_2025(merged):
         ]
         assert [str(account) for account in log.accounts] == [
             "6 images listed -> 4 images; left out 2 listed again (the newest export wins)",
-            "8 annotations -> 4 boxes; left out 4 of an image listed in a newer export",
+            "10 annotations -> 5 boxes; left out 5 of an image listed in a newer export",
         ]
         assert log.notes == [
-            "4 annotations of older exports: in the newest 1 stand unchanged, 1 with another label or box, 2 are gone."
+            "5 annotations of older exports: in the newest 2 stand unchanged, 1 with another label or box, 2 are gone."
         ]
 
 

@@ -102,6 +102,10 @@ def convert(
     target = Path(out).expanduser()
     writer = _writer(to)
     paths = [Path(source).expanduser() for source in sources]
+    if not paths:
+        raise InputError("nothing to convert: name the files or folders before --to.")
+    if locations is not None and not Path(locations).is_file():
+        raise InputError(f"{locations} does not exist. Check the path after --locations.")
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists already. Give another name, or --overwrite.")
     if target.resolve() in [path.resolve() for path in paths]:

@@ -35,7 +35,8 @@ def confidence(crops: pl.DataFrame, labels: pl.DataFrame, boxes: pl.DataFrame) -
         crops, labels, boxes: CROPS, LABELS and BOXES rows.
     """
     first = labels.drop_nulls("box_id").select("box_id", "source_label").unique("box_id", keep="first")
-    named = crops.select("crop_id", "box_id").join(first, on="box_id").join(boxes.select("box_id", "conf"), on="box_id")
+    scored = boxes.select("box_id", "conf").drop_nulls("conf")
+    named = crops.select("crop_id", "box_id").join(first, on="box_id").join(scored, on="box_id", how="left")
     return named.drop("box_id")
 
 

@@ -124,7 +124,7 @@ def recognise(path: Path) -> str:
             stream.seek(max(path.stat().st_size - TAIL, 0))
             tail = stream.read()
     except FileNotFoundError:
-        raise InputError(f"annotation file {path} does not exist. Check the path after --annotations.") from None
+        raise InputError(f"annotation file {path} does not exist. Check the path.") from None
     except OSError as error:
         raise InputError(f"annotation file {path} cannot be read: {error.strerror or error}.") from None
     if re.match(rb"(\xef\xbb\xbf)?\s*[{\[]", head):

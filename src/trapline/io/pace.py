@@ -12,7 +12,7 @@ WINDOW_S = 0.2
 AT_LEAST_S = 0.05
 GAIN = 1.05  # a rise in throughput that is worth more requests
 CAUTIOUS_S = 10.0  # how long the width that was refused is not tried again
-FORGET = 0.98  # per window: the best rate seen fades, so that a link that got faster is tried again
+AGAIN_S = 3.0  # until the next step up is tried
 
 
 class Gate:
@@ -58,11 +58,11 @@ class Gate:
 
 
 class Pace:
-    """Additive and multiplicative steps of a gate's width by throughput (bytes per second) and by refusals.
+    """A gate's width, found by trying: a step up is kept where it brings more bytes per second, else taken back.
 
-    It doubles from START while that pays, then tries a quarter more whenever throughput rises; a step that made
-    it slower is taken back. A refusal (429, 503, time out, broken connection) halves the width, and for a while
-    it stays below the one that was refused.
+    Steps double from START until one is taken back; after that, a quarter more is tried now and then. A refusal (429,
+    503, time out, broken connection) halves the width, from where it doubles again, but for a while stays below the
+    width that was refused.
     """
 
     def __init__(self, most: int):
@@ -70,12 +70,12 @@ class Pace:
         self.gate = Gate(min(START, most))
         self.usual_s = 0.0  # how long a request takes, lately
         self._doubling = True
-        self._best = 0.0
-        self._before: float | None = None  # width before the last step up
-        self._begin = time.monotonic()
-        self._bytes = self._count = 0
-        self._halved_at = 0.0
+        self._rate = 0.0  # at the width that is kept
+        self._before: float | None = None  # the width that is kept, while a step up is tried
+        self._next_at = 0.0
+        self._refused_at = 0.0
         self._refused_width = most + 1
+        self._restart(time.monotonic())
 
     def done(self, n_bytes: int, seconds: float) -> None:
         """A request brought `n_bytes` in `seconds`."""
@@ -83,39 +83,38 @@ class Pace:
         self._bytes += n_bytes
         self._count += 1
         now = time.monotonic()
-        elapsed = now - self._begin
-        if elapsed >= WINDOW_S and self._count >= self.gate.limit:
-            self._step(self._bytes / elapsed)
-            self._begin, self._bytes, self._count = now, 0, 0
-
-    def _step(self, rate: float) -> None:
-        width = self.gate.limit
-        if rate > GAIN * self._best:
-            self._best = rate
-            self._before = width
-            self._set(2 * width if self._doubling else width + max(1, width // 4))
-        else:
-            self._doubling = False
-            if self._before is not None and rate < self._best / GAIN:
-                self._set(self._before)
-            self._before = None
-            self._best *= FORGET
+        if now - self._begin >= WINDOW_S and self._count >= self.gate.limit:
+            self._step(self._bytes / (now - self._begin), now)
+            self._restart(now)
 
     def refused(self) -> None:
         """The far end, or the way there, has had too much: halve, once per round trip."""
         now = time.monotonic()
-        if now - self._halved_at < max(2 * self.usual_s, AT_LEAST_S):
+        if now - self._refused_at < max(2 * self.usual_s, AT_LEAST_S):
             return
-        self._halved_at = now
+        self._refused_at = now
         self._refused_width = int(self.gate.limit)
-        self._doubling = False
-        self._best *= 0.5
-        self._before = None
-        self._begin, self._bytes, self._count = now, 0, 0
-        self._set(self.gate.limit // 2)
+        self._doubling, self._before = True, None
+        self._set(self.gate.limit // 2, now)
+        self._restart(now)
 
-    def _set(self, width: float) -> None:
-        cautious = time.monotonic() - self._halved_at < CAUTIOUS_S
-        most = min(self.most, self._refused_width - 1) if cautious else self.most
-        self.gate.limit = max(1, min(int(width), most))
+    def _step(self, rate: float, now: float) -> None:
+        width = self.gate.limit
+        if self._before is not None and rate < GAIN * self._rate:
+            self._set(self._before, now)
+            self._doubling, self._next_at = False, now + AGAIN_S
+            self._before = None
+            return
+        self._before, self._rate = None, rate
+        if self._doubling or now >= self._next_at:
+            self._set(2 * width if self._doubling else width + max(1, width // 4), now)
+            if self.gate.limit > width:
+                self._before = width
+
+    def _restart(self, now: float) -> None:
+        self._begin, self._bytes, self._count = now, 0, 0
+
+    def _set(self, width: float, now: float) -> None:
+        cautious = now - self._refused_at < CAUTIOUS_S
+        self.gate.limit = max(1, min(int(width), self._refused_width - 1 if cautious else self.most, self.most))
         self.gate.admit()

@@ -130,9 +130,13 @@ def _labels_of_boxes(
     images: pl.DataFrame, labels: pl.DataFrame, corrections: pl.DataFrame, rules: LabelRules
 ) -> pl.DataFrame:
     """box_id -> labels (by the rules, corrected, distinct, sorted), reasons of those left out, excluded, unsure."""
-    boxed = labels.filter(pl.col("box_id").is_not_null()).join(
-        images.select("image_id", "dataset"), on="image_id", how="left", maintain_order="left"
-    )
+    boxed = labels.filter(pl.col("box_id").is_not_null())
+    names = images["dataset"].unique()
+    if len(names) == 1:
+        boxed = boxed.with_columns(dataset=pl.lit(names[0]))
+    else:
+        of_image = images.select("image_id", "dataset")
+        boxed = boxed.join(of_image, on="image_id", how="left", maintain_order="left")
     applied = rules.apply(boxed).select("box_id", "label", "why")
     if applied["box_id"].n_unique() == applied.height:  # one label each: no need to gather them
         named, nothing = pl.col("label").is_not_null(), pl.lit([], dtype=pl.List(pl.String))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from trapline.core import boxes, merging, pairing, places, schemas
+from trapline.core import boxes, merging, pairing, places, schemas, urls
 from trapline.core.alignment import align
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
@@ -63,6 +63,9 @@ def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> I
     )
     images = places.name_places(images, log)
     images = places.name_sequences(images, cfg.sequence_gap_s, log)
+    images = images.with_columns(
+        uri=pl.Series([uri and urls.without_secrets(uri) for uri in images["uri"]], dtype=pl.String)
+    )
     return Ingested(
         images.select(list(schemas.IMAGES.columns)).sort("image_id"),
         places.locations(images),

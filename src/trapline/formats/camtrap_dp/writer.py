@@ -55,9 +55,12 @@ def write(
         What the package does not hold, a sentence each.
 
     Raises:
-        InputError: A location has no coordinates, or a time stamp no zone; both are required by the standard.
+        InputError: A location has no coordinates, or a time stamp no zone; both are required by the standard. Or no
+            image has a place and a time.
     """
     media, left_out = _media(images, boxes, labels)
+    if not media.height:
+        raise InputError("no image can stand in a Camtrap DP package:", left_out)
     _require_places(media, locations)
     media = _zoned(media, utc_offset)
     observations = _observations(media, boxes, labels, empty_labels, scientific_names or {})
