@@ -1,6 +1,6 @@
 """The crop stage against a plain baseline, in one run, on the same images and cores.
 
-    uv run python benchmarks/crop.py [--memory]
+    uv run python benchmarks/crop.py [--images 240] [--memory]
 
 Camera-trap frames of 2 to 12 MP are laid out of the real ones beside the checkout (mirrored, with their own noise,
 quantisation and colour subsampling), or drawn where there are none. The baseline does what the old script does, with
@@ -72,12 +72,12 @@ def lay_out(source: Path, path: Path, width: int, height: int) -> None:
     sheet.save(path, qtables=two, subsampling=max(sampling, 0))
 
 
-def make_images(folder: Path) -> pl.DataFrame:
+def make_images(folder: Path, count: int = IMAGES) -> pl.DataFrame:
     """Frames and their boxes: file, width, height, x, y, w, h in pixels."""
     chance = random.Random(0)
     sources = real_frames() or [drawn_frame(folder / f"drawn{n}.png.jpg", n) for n in range(6)]
     rows = []
-    for number in range(IMAGES):
+    for number in range(count):
         width = round((chance.choice(MEGAPIXELS) * 1e6 * 4 / 3) ** 0.5 / 16) * 16
         height = width * 3 // 4
         name = f"frame{number:03d}.jpg"
@@ -166,9 +166,9 @@ def work(what: str, boxes: str, folder: str, out: str, max_size: str) -> None:
     print(json.dumps({"cpu": cpu, "wall": wall, "peak_mb": peak}))
 
 
-def speed(folder: Path) -> None:
+def speed(folder: Path, count: int) -> None:
     """The table of ratios."""
-    boxes = make_images(folder)
+    boxes = make_images(folder, count)
     boxes.write_parquet(folder.parent / "boxes.parquet")
     sizes = boxes.unique("file")
     total = float((sizes["width"] * sizes["height"]).sum()) / 1e6
@@ -178,7 +178,7 @@ def speed(folder: Path) -> None:
         places = [geometry.ResolvedBox(x / width, y / height, w / width, h / height) for *_, x, y, w, h in rows.rows()]
         lowest += width * max(geometry.shown_part(place, width, height)[3] for place in places) / 1e6
     print(
-        f"{IMAGES} images, {total:.0f} MP, {lowest:.0f} MP down to the lowest crop, {boxes.height} crops, {CORES} cores"
+        f"{count} images, {total:.0f} MP, {lowest:.0f} MP down to the lowest crop, {boxes.height} crops, {CORES} cores"
     )
     runs: dict[str, list[dict[str, float]]] = {}
     for _ in range(REPEATS):  # in turns, so that a slow minute hits all alike
@@ -226,6 +226,7 @@ def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
@@ -234,7 +235,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "images"
         folder.mkdir()
-        (memory if arguments.memory else speed)(folder)
+        if arguments.memory:
+            memory(folder)
+        else:
+            speed(folder, arguments.images)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 On the semireal frames beside the checkout: both kinds of crops, features of the frozen default model, probes by the
 same location-held-out folds. Each crop is scored by the probe that has not seen its place; macro recall is compared
-over several draws of the folds, with an interval from resampling locations. No crop of semireal is larger than 512 px, so
-that alone tests the encoding; `--enlarge` stores the frames so many times larger first, as a larger sensor would.
+over several draws of the folds, with an interval from resampling locations. No crop of semireal is larger than 512 px,
+so that alone tests the encoding; `--enlarge` stores the frames so many times larger first, as a larger sensor would.
 """
 
 import argparse

@@ -17,6 +17,7 @@ from trapline.core.paths import MAX_PART_BYTES
 from trapline.core.schemas import BOXES, CROPS, FILES, IMAGES
 from trapline.io import crops as crop_io
 from trapline.io.ledger import Parts
+from trapline.io.objects import ObjectFailure
 from trapline.stages.crop import crop, failed_images, named, remove_damaged
 
 WHOLE = CropConfig(max_size=0, quality=100)
@@ -40,7 +41,7 @@ class Shop:
         self.boxes.append(dict(zip(BOXES.columns, row, strict=True)))
         return self
 
-    def run(self, cfg=WHOLE, workers=2):
+    def run(self, cfg=WHOLE, workers=2, **more):
         names = sorted({row["image_id"].removeprefix("is/") for row in self.boxes})
         images, files = [], []
         for name in names:
@@ -67,6 +68,7 @@ class Shop:
                 parts=Parts(self.root / "tables" / "crop"),
                 workers=workers,
                 log=self.log,
+                **more,
             )
         )
         return self
@@ -432,6 +434,29 @@ def test_equal_file_names_of_two_datasets_stay_apart():
     images = pl.DataFrame({"image_id": ["a/1", "b/1"], "dataset": ["a", "b"], "file_name": ["x.jpg"] * 2})
     boxes = pl.DataFrame({"box_id": ["a/1/1", "b/1/1"], "image_id": ["a/1", "b/1"], "source": ["human", "mdv5a.0"]})
     assert named(images, boxes)["crop_id"].to_list() == ["a/x.jpg___crop00.jpg", "b/x.jpg___crop00_mdv5a.0.jpg"]
+
+
+def test_an_image_that_could_not_be_had_is_asked_for_again_and_one_that_is_gone_is_not(shop):
+    for name in ("late.png", "gone.png", "good.png"):
+        draw(shop.folder, "64x40_red_16x16_at_8_5.png").rename(shop.folder / name)
+        shop.box(name, 8, 5, 16, 16)
+    where = [(f"is/{name}", "s3://far", name, None) for name in ("gone.png", "good.png", "late.png")]
+    remote = pl.DataFrame(where, schema=dict.fromkeys(("image_id", "place", "key", "failure"), pl.String), orient="row")
+    asked = []
+
+    def read(place, key):
+        asked.append(key)
+        if key == "gone.png":
+            raise ObjectFailure("not in the store")
+        if key == "late.png" and asked.count(key) == 1:
+            raise ObjectFailure("timed out", transient=True)
+        return (shop.folder / key).read_bytes()
+
+    shop.run(remote=remote, read_remote=read)
+    assert list(shop.failures().values()) == ["not in the store", None, "cannot be had now: timed out"]
+    shop.run(remote=remote, read_remote=read)
+    assert list(shop.failures().values()) == ["not in the store", None, None]
+    assert sorted(asked) == ["gone.png", "good.png", "late.png", "late.png"]
 
 
 # -- every file there is ----------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def is_grey(pixels: np.ndarray | Image.Image, tolerance: int = 6) -> bool:
 
     True when at least 98% of the chroma values (Cb, Cr) of a 64 x 64 thumbnail are within `tolerance` of neutral.
     """
-    rows = _some_rows(np.asarray(pixels), 64)
+    rows = _some_rows(_some_rows(np.asarray(pixels), 64).transpose(1, 0, 2), 64)  # turned: it does not matter here
     chroma = Image.fromarray(rows).resize((64, 64), Image.Resampling.BOX).convert("YCbCr").split()[1:]
     neutral = sum(sum(band.histogram()[128 - tolerance : 129 + tolerance]) for band in chroma)
     return neutral >= 0.98 * 2 * 64 * 64

@@ -25,7 +25,7 @@ PART_IMAGES = 64
 STREAMED_PART_IMAGES = 32  # what a kill can cost is fetched again
 STREAMING_WORKERS = 16  # most of their time they wait for the store
 DECODED_BYTES = 160_000_000  # pixels in memory at a time, whatever the number of workers
-CANNOT_BE_HAD = "cannot be had now: "  # such an image is tried again by the next run
+CANNOT_BE_HAD = "cannot be had now: "  # such an image is tried again the next time
 
 _BOX = ["box_id", "crop_id", "box_x", "box_y", "box_w", "box_h", "unit", "frame", "source"]
 Read = Callable[[str, str], bytes]
