@@ -173,7 +173,7 @@ def test_estimate_before_anything_is_fetched(islands, server, capsys):
     assert found
     assert float(found.group(1).replace(",", "")) == pytest.approx(total / 1000, abs=1)
     assert re.search(r"time: about \d+ s", text)
-    assert "disk, crops only (streaming): about 67 kB" in text  # 120 boxes of 40 x 40 px at 0.35 bytes a pixel
+    assert "disk, crops only (streaming): about 77 kB" in text  # 120 boxes of 40 x 40 px at 0.4 bytes a pixel
     assert len(server.heads) == 120
     assert not (root / "images").exists()
     say(capsys, "fetch", "-p", root)

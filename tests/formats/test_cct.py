@@ -141,6 +141,8 @@ def at(path, value):
     [
         (b"", "is not valid JSON"),
         (b"not json", "is not valid JSON"),
+        (b"{", "is not valid JSON: it ends too early, in the top level, before any whole image"),
+        (json.dumps(lila()).encode()[:120], "is not valid JSON: it ends too early, in `categories`"),
         (json.dumps(lila()).encode("utf-16"), "is not valid JSON"),
         (b'{"images": [{"id": "\xff\xfe"}]}', "is not valid JSON"),
         (b"[1, 2]", "is not a COCO Camera Traps file: Expected `object`, got `array`"),

@@ -10,7 +10,7 @@ import polars as pl
 
 from trapline.core.addresses import addresses
 from trapline.core.config import CropConfig, FetchConfig
-from trapline.core.errors import InputError
+from trapline.core.errors import InputError, TraplineError
 from trapline.io import downloads, objects
 from trapline.io.loop import run
 from trapline.project import Project
@@ -18,7 +18,7 @@ from trapline.steps import Context
 
 READ = 48  # images of the sample that are read, to time it
 READ_S = 10.0
-CROP_BYTES_PER_PX = 0.35  # of JPEG crops at quality 92 without chroma subsampling (docs/log.md)
+CROP_BYTES_PER_PX = 0.4  # of JPEG crops at quality 92 without chroma subsampling (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -122,19 +122,26 @@ async def _sizes(pairs: list[tuple[objects.Store, str]]) -> list[int | None]:
 
 
 async def _rate(pairs: list[tuple[objects.Store, str]]) -> float | None:
-    """Bytes per second of reading some of the sample, at most READ_S long."""
-    begin, total = time.monotonic(), 0
+    """Bytes per second of reading some of the sample, at most READ_S long; the slowest fifth is not waited for."""
+    begin, came = time.monotonic(), []
 
     async def one(store: objects.Store, key: str) -> None:
-        nonlocal total
-        if time.monotonic() - begin < READ_S:
-            try:
-                total += len((await store.get(key, budget_s=READ_S)).data)
-            except objects.ObjectFailure:
-                return
+        try:
+            size = len((await store.get(key, budget_s=READ_S)).data)
+        except objects.ObjectFailure:
+            return
+        came.append((time.monotonic() - begin, size))
 
-    await asyncio.gather(*(one(store, key) for store, key in random.Random(0).sample(pairs, min(READ, len(pairs)))))
-    return total / (time.monotonic() - begin) if total else None
+    chosen = random.Random(0).sample(pairs, min(READ, len(pairs)))
+    tasks = [asyncio.ensure_future(one(store, key)) for store, key in chosen]
+    await asyncio.wait(tasks, timeout=READ_S)
+    for task in tasks:
+        task.cancel()
+    for failed in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(failed, TraplineError):
+            raise failed
+    counted = came[: max(1, round(0.8 * len(came)))]
+    return sum(size for _, size in counted) / counted[-1][0] if counted else None
 
 
 def crop_bytes(boxes: pl.DataFrame, images: pl.DataFrame, cfg: CropConfig) -> int:

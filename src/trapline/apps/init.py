@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from trapline.core import urls
 from trapline.core.config import DATASET_NAME, DatasetSource, IngestConfig, ProjectConfig
 from trapline.core.errors import InputError
@@ -75,7 +77,7 @@ def init(
             "pictures are crops already, say --ready-made."
         )
     if images is None and not folder.is_dir():
-        url = _origin(found.images["uri"].to_list())
+        url = _own_urls(found.images)
     if url is None:
         fetch(found.images, {name: folder}, root=layout.root, log=log)
     else:
@@ -171,10 +173,12 @@ def _from_list(
     return Project(layout.root, log)
 
 
-def _origin(uris: Sequence[str | None]) -> str | None:
-    """The host (or bucket) of exports that give every image's whole URL."""
-    whole = [uri for uri in uris if uri is not None and urls.is_url(uri)]
-    return urls.split_url(whole[0])[0] if whole and len(whole) == len(uris) else None
+def _own_urls(images: pl.DataFrame) -> str | None:
+    """Where images are fetched from that all bear a whole URL of their own (Camtrap DP): the first one's host."""
+    named = images["uri"].drop_nulls()
+    if named.len() < images.height or not all(urls.is_url(uri) for uri in named):
+        return None
+    return urls.split_url(urls.without_secrets(named[0]))[0]
 
 
 def _say_what_is_next(url: str, dataset: str, log: Log) -> None:

@@ -135,7 +135,7 @@ FILES = Schema(
         "image_id": TEXT,
         "path": TEXT,  # relative to the project where it lies inside it, else absolute
         "bytes": INT,
-        "checksum": TEXT,  # of the content; for a file that lies in a folder of the user's, its size and time of change
+        "checksum": TEXT,  # stands for the content: of a fetched file as its store tells it, else size and time
         "width_px": INT,  # as stored, before EXIF orientation; of fetched files (null for those found in a folder)
         "height_px": INT,
         "orientation": INT,  # EXIF, 1 to 8

@@ -112,17 +112,21 @@ def _recovered(path: Path, annotations: Annotations, cut: str, found: set[str]) 
     """What a file that ends too early holds, with a note that says so.
 
     Raises:
-        InputError: Its images or its categories are not there: without them annotations say nothing.
+        InputError: No image or not all categories are there: without them annotations say nothing.
     """
     n_images, n_objects = annotations.images.height, annotations.objects.height
     whole = f"{n_images:,} whole images and {n_objects:,} whole annotations"
     nameless = annotations.objects.filter(pl.col("problem") == UNKNOWN_CATEGORY).height
-    if "images" not in found or "categories" not in found or nameless:
-        lost = "images" if "images" not in found else "categories" if "categories" not in found else "some categories"
+    if not n_images:
         raise InputError(
-            f"{path} ends too early, in {cut}: it holds {whole}, but its {lost} are lost with its end, and category "
-            "ids mean nothing without names (they differ from export to export). Export it again in parts: Animl "
-            "leaves the end off some exports of more than 18,000 images."
+            f"{path} is not valid JSON: it ends too early, in {cut}, before any whole image. Export it again."
+        )
+    if "categories" not in found or nameless:
+        lost = "some categories" if "categories" in found else "its categories"
+        raise InputError(
+            f"{path} ends too early, in {cut}: it holds {whole}, but {lost} are lost with its end, and category ids "
+            "mean nothing without names (they differ from export to export). Export it again in parts: Animl leaves "
+            "the end off some exports of more than 18,000 images."
         )
     note = f"the file ends too early, in {cut}; {whole} were recovered, what came after is lost. Export it again."
     return Annotations(annotations.images, annotations.objects, annotations.created, (note,))

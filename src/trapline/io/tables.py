@@ -1,6 +1,9 @@
 """Parquet tables, checked against their schema where they are written."""
 
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -22,9 +25,14 @@ def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
 
 def save(path: Path, frame: pl.DataFrame) -> None:
     """Write any frame as Parquet, whole or not at all."""
-    atomic.replace(
-        path, lambda stream: frame.write_parquet(stream, compression="zstd", compression_level=1, statistics=False)
-    )
+    _save(path, lambda memory: frame.write_parquet(memory, compression="zstd", compression_level=1, statistics=False))
+
+
+def _save(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Written to memory first: polars, writing to a file itself, hides which error the system gave it."""
+    memory = BytesIO()
+    write(memory)
+    atomic.replace(path, lambda stream: stream.write(memory.getbuffer()))
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -44,4 +52,4 @@ def read(path: Path) -> pl.DataFrame:
 
 def save_csv(path: Path, frame: pl.DataFrame) -> None:
     """Write any flat frame as CSV, whole or not at all."""
-    atomic.replace(path, frame.write_csv)
+    _save(path, frame.write_csv)

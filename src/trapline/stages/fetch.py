@@ -47,7 +47,7 @@ def fetch(
 
     Returns:
         FILES rows, one per image, sorted; `failure` where there is no such file. `checksum` stands for the content a
-        later stage depends on: of a fetched file its bytes', of one in the user's folder its size and time of change.
+        later stage depends on: of a fetched file Fetched.checksum, of one in a folder its size and time of change.
 
     Raises:
         InputError: A dataset's folder does not exist or holds none of its images; a store has none of them, or
