@@ -20,6 +20,8 @@ bench:
     uv run python benchmarks/split.py
     uv run python benchmarks/ingest.py
     uv run python benchmarks/coverage.py
+    uv run python benchmarks/crop.py
+    uv run python benchmarks/crop_parity.py
     uv run python benchmarks/demo_difficulty.py
     uv run python benchmarks/fetch.py
 

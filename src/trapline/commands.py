@@ -1,5 +1,6 @@
 """The commands: one function each, named and worded like the Python call it makes. Imported when a command runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -199,14 +200,21 @@ def demo(directory: Path = Path("trapline-demo"), *, seed: int = 0) -> None:
     show_report(make(directory, seed=seed, log=ConsoleLog()))
 
 
-def _make(stage: str, cfg: config.Section | None, project: Path, save: bool, max_failures: int | None) -> None:
+def _make(
+    stage: str,
+    cfg: config.Section | None,
+    project: Path,
+    save: bool,
+    max_failures: int | None,
+    earlier_options: Mapping[str, Mapping[str, object]] | None = None,
+) -> None:
     """Run one stage with options, after the stale ones before it."""
     opened = Project(project, ConsoleLog())
     options: dict[str, Any] = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
     if save and options:
         opened.save(stage, options)
         options = {}
-    opened.make(stage, options, max_failures=max_failures)
+    opened.make(stage, options, max_failures=max_failures, earlier_options=earlier_options)
     if stage == "evaluate":
         show_report(opened)
 
@@ -260,15 +268,56 @@ def estimate(
         opened.log.note(line)
 
 
+Flag = Parameter(negative=())
+
+
 def crop(
     *,
     cfg: Annotated[config.CropConfig | None, Flat] = None,
+    stream: Annotated[bool, Flag] = False,
+    check: Annotated[bool, Flag] = False,
+    detections: Path | None = None,
+    images: Path | None = None,
+    out: Path | None = None,
+    threshold: float | None = None,
+    categories: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
 ) -> None:
-    """Cut every box out of its image."""
-    _make("crop", cfg, project, save, max_failures)
+    """Cut every box out of its image.
+
+    In a project; or without one, from a detector's results: trapline crop --detections md.json --images DIR --out DIR.
+
+    Args:
+        stream: Read remote images from their store, one by one, and keep none on disk.
+        check: First read every stored crop; the damaged ones are made again, and failed downloads tried again.
+        detections: A MegaDetector results file, for crops without a project.
+        images: With detections: the folder that its file names are relative to.
+        out: With detections: the folder of the crops.
+        threshold: With detections: least confidence. Default: the detector's typical one, else 0.2.
+        categories: With detections: only boxes of these categories, by name.
+    """
+    alone = {"--images": images, "--out": out, "--threshold": threshold, "--categories": categories}
+    given = [name for name, value in alone.items() if value is not None]
+    if detections is not None:
+        if images is None or out is None:
+            raise InputError("--detections needs --images DIR (what its file names are relative to) and --out DIR.")
+        from trapline.apps.crop_detections import crop_detections
+
+        crop_detections(
+            detections, images, out, cfg or config.CropConfig(), threshold=threshold, categories=categories or (),
+            check=check, max_failures=max_failures or 0, log=ConsoleLog(),
+        )  # fmt: skip
+        return
+    if given:
+        raise InputError(f"{', '.join(given)}: only together with --detections (crops without a project).")
+    opened = Project(project, ConsoleLog())
+    if check:
+        opened.check_crops()
+    if stream and save:
+        opened.save("fetch", {"stream": True})
+    _make("crop", cfg, project, save, max_failures, {"fetch": {"stream": True}} if stream else None)
 
 
 def dataset(

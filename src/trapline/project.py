@@ -17,6 +17,7 @@ from trapline.io import project_file, tables
 from trapline.io.layout import Layout
 from trapline.io.ledger import Parts, Record, Records, lock
 from trapline.io.runs import find_run
+from trapline.stages.crop import remove_damaged
 from trapline.steps import STEPS, Context, run_fingerprint
 
 Options = Mapping[str, object]
@@ -115,7 +116,14 @@ class Project:
                 self._bring_up_to_date(status)
         self._check_failures(chosen, max_failures)
 
-    def make(self, stage: str, options: Options | None = None, *, max_failures: int | None = None) -> None:
+    def make(
+        self,
+        stage: str,
+        options: Options | None = None,
+        *,
+        max_failures: int | None = None,
+        earlier_options: Mapping[str, Options] | None = None,
+    ) -> None:
         """Make one stage exactly as trapline.yaml and `options` say, after the stale ones before it.
 
         Earlier stages keep the options they were last made with. A training is never started on the way to a later
@@ -123,6 +131,7 @@ class Project:
 
         Args:
             options: Fields of the stage's config, for this call; recorded, and shown by `status`.
+            earlier_options: Stage -> options of an earlier stage, beside those it was last made with.
 
         Raises:
             InputError: An unknown stage or option, bad input files, or no training run to go on from.
@@ -133,6 +142,8 @@ class Project:
         with lock(self.layout.lock):
             for earlier in STAGES[: STAGES.index(stage)]:
                 status = self._status(earlier, None)
+                if more := (earlier_options or {}).get(earlier):
+                    status = self._status(earlier, {**self._sticky(earlier, status.record), **more})
                 if earlier in OPTIONAL:
                     continue
                 if earlier == "train":
@@ -154,6 +165,19 @@ class Project:
             if forgotten:
                 self.records.forget("fetch")
         return forgotten
+
+    def check_crops(self) -> int:
+        """Read every stored crop, and make those that are damaged or gone be made again by the next `make("crop")`.
+
+        Images that could not be had when they were streamed are asked for again too.
+
+        Returns:
+            How many crops are damaged or gone.
+        """
+        with lock(self.layout.lock):
+            found = remove_damaged(Parts(self.layout.parts("crop")), self.layout.crops, self.log)
+            self.records.forget("crop")
+        return found
 
     def save(self, stage: str, options: Options) -> None:
         """Write options of a stage into trapline.yaml, keeping its comments."""

@@ -28,7 +28,7 @@ def test_nothing_changes_after_it_is_built():
         ({"split": {"val_frac": 0.5, "test_frac": 0.5}}, "leave nothing for train"),
         ({"split": {"val_frac": -0.1}}, "greater than or equal to 0"),
         ({"train": {"epochs": -1}}, "greater than or equal to 0"),
-        ({"crop": {"style": "round"}}, "'square' or 'tight'"),
+        ({"crop": {"style": "round"}}, "'square', 'tight' or 'pad'"),
         ({"max_failures": -1}, "greater than or equal to 0"),
     ],
 )

@@ -1,11 +1,23 @@
+import io
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from drawing import STORED_BY, seen_box, stored_box
-from trapline.core.geometry import GivenBox, Header, ResolvedBox, crop_window, resolve
+from trapline.core.geometry import (
+    STYLES,
+    GivenBox,
+    Header,
+    ResolvedBox,
+    box_pixels,
+    crop_window,
+    displayed_part,
+    resolve,
+    shown_part,
+)
 
 NAME = "64x40_red_16x10_at_8_5_exif{}.png"
 
@@ -78,7 +90,7 @@ def test_a_box_that_is_none_is_refused(box, message):
 def test_units_are_never_guessed():
     with pytest.raises(ValueError, match="neither fraction nor px"):
         resolve(GivenBox(0, 0, 1, 1, "percent", "displayed"), Header(100, 100))
-    with pytest.raises(ValueError, match="neither square nor tight"):
+    with pytest.raises(ValueError, match="none of square, tight, pad"):
         crop_window(ResolvedBox(0, 0, 1, 1), 10, 10, "round")
 
 
@@ -100,6 +112,23 @@ def test_square_windows_by_hand(box, size, window):
     resolved = ResolvedBox(x / size[0], y / size[1], w / size[0], h / size[1])
     assert crop_window(resolved, *size) == window
     assert crop_window(resolved, *size, style="tight") == (x, y, x + w, y + h)
+
+
+@pytest.mark.parametrize(
+    ("box", "window"),
+    [
+        ((100, 60, 40, 30), (100, 55, 140, 95)),
+        ((0, 60, 20, 40), (-10, 60, 30, 100)),  # not moved in: black on both sides
+        ((280, 150, 40, 50), (275, 150, 325, 200)),
+        ((0, 0, 320, 200), (0, -60, 320, 260)),
+        ((5, 5, 1, 1), (5, 5, 6, 6)),
+    ],
+)
+def test_pad_windows_by_hand(box, window):
+    x, y, w, h = box
+    resolved = ResolvedBox(x / 320, y / 200, w / 320, h / 200)
+    assert crop_window(resolved, 320, 200, "pad") == window
+    assert shown_part(resolved, 320, 200, "pad") == (x, y, x + w, y + h)
 
 
 @st.composite
@@ -141,7 +170,7 @@ def test_square_crops(drawn):
     st.integers(1, 5000),
     st.sampled_from(range(1, 9)),
     st.sampled_from(["displayed", "raw", "auto"]),
-    st.sampled_from(["square", "tight"]),
+    st.sampled_from(STYLES),
 )
 def test_any_box_gives_pixels_or_a_reason(box, width, height, orientation, frame, style):
     header = Header(width, height, orientation)
@@ -171,3 +200,59 @@ def test_turning_there_and_back_is_nothing(drawn, orientation):
         GivenBox(once.x, once.y, once.w, once.h, "fraction", "raw"), Header(*header.displayed_px, orientation=back)
     )
     assert pixels(again, width, height) == pytest.approx([x, y, w, h], abs=1e-4)
+
+
+def inside(inner, outer):
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
+
+
+@given(boxes_in_images(), st.sampled_from(STYLES))
+def test_every_style_holds_the_box_and_no_needless_black(drawn, style):
+    (x, y, w, h), (width, height) = drawn
+    resolved = ResolvedBox(x / width, y / height, w / width, h / height)
+    box, image = (x, y, x + w, y + h), (0, 0, width, height)
+    assert box_pixels(resolved, width, height) == box
+    window, shown = crop_window(resolved, width, height, style), shown_part(resolved, width, height, style)
+    assert inside(box, shown)
+    assert inside(shown, window)
+    assert inside(shown, image)
+    left, top, right, bottom = window
+    if style == "pad":
+        assert shown == box
+        assert right - left == bottom - top == max(w, h)
+        assert abs((x - left) - (right - x - w)) <= 1  # black evenly on both sides
+        assert abs((y - top) - (bottom - y - h)) <= 1
+    else:  # black only where the image is too small
+        assert shown[2] - shown[0] == min(right - left, width)
+        assert shown[3] - shown[1] == min(bottom - top, height)
+
+
+@given(boxes_in_images(), st.sampled_from(STYLES), st.data())
+def test_a_crop_of_a_part_stays_in_it(drawn, style, data):
+    (x, y, w, h), (width, height) = drawn
+    bottom = data.draw(st.integers(1, height))
+    within = (0, 0, width, bottom)
+    resolved = ResolvedBox(x / width, y / height, w / width, h / height)
+    if y + h > bottom:
+        with pytest.raises(ValueError, match="truncated, and the box is not in what there is"):
+            crop_window(resolved, width, height, style, within)
+        return
+    assert inside((x, y, x + w, y + h), shown_part(resolved, width, height, style, within))
+    assert inside(shown_part(resolved, width, height, style, within), within)
+    if style == "square" and max(w, h) <= min(width, bottom):
+        assert inside(crop_window(resolved, width, height, style, within), within)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_where_the_upper_rows_are_seen(orientation):
+    """The first 10 of the stored rows, found by painting them."""
+    name = NAME.format(orientation)
+    header = header_of(orientation)
+    painted = Image.new("L", (header.width_px, header.height_px))
+    painted.paste(255, (0, 0, header.width_px, 10))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    painted.save(buffer, "PNG", exif=exif)
+    seen = ImageOps.exif_transpose(Image.open(buffer))
+    assert displayed_part(header, (0, 0, header.width_px, 10)) == seen.getbbox(), name

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from trapline.core import hashing
-from trapline.io.images import frame_hash
+from trapline.io.crops import frame_hash
 
 
 def scene(seed, size=(320, 240)):

@@ -11,16 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from drawing import draw, picture
-from trapline.io.images import (
-    ImageFailure,
-    cut,
-    decode,
-    is_grey,
-    looks_cut_short,
-    open_image,
-    read_header,
-    write_jpeg,
-)
+from trapline.io.crops import is_grey
+from trapline.io.images import ImageFailure, decode, looks_cut_short, open_image, read_header
 
 LIMIT = 1_000_000
 NAME = "64x40_red_16x10_at_8_5_exif{}.png"
@@ -181,51 +173,6 @@ def test_an_image_with_damaged_exif_is_still_an_image(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Exif, "tobytes", fail)
     assert read(path)[0].size == (64, 40)
-
-
-def test_cut_is_pillows_crop():
-    image = picture("100x60_red_20x20_at_0_0_blue_20x20_at_80_40")
-    assert cut(image, (10, 5, 90, 55), 0).tobytes() == image.crop((10, 5, 90, 55)).tobytes()
-    beyond = cut(image, (0, -20, 100, 80), 0)
-    assert beyond.crop((0, 0, 100, 20)).getextrema() == ((0, 0),) * 3
-    assert beyond.crop((0, 20, 100, 80)).tobytes() == image.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("window", "max_size", "size"),
-    [
-        ((0, 0, 100, 60), 50, (50, 30)),
-        ((0, 0, 100, 60), 100, (100, 60)),
-        ((0, 0, 100, 60), 512, (100, 60)),
-        ((0, 0, 100, 1), 10, (10, 1)),
-    ],
-)
-def test_cut_reduces_and_never_enlarges(window, max_size, size):
-    assert cut(picture("100x60"), window, max_size).size == size
-
-
-def test_reduction_is_antialiased():
-    stripes = Image.fromarray(np.tile(np.array([[0, 255]], np.uint8), (64, 32))).convert("RGB")
-    low, high = cut(stripes, (0, 0, 64, 64), 16).convert("L").getextrema()
-    assert 100 < low <= high < 155  # type: ignore[operator]
-
-
-def test_grey_and_coloured():
-    noise = np.random.default_rng(0).integers(0, 255, (80, 80), dtype=np.uint8)
-    assert is_grey(Image.fromarray(noise).convert("RGB"))
-    assert is_grey(picture("80x80"))  # the ground's faint green is no colour to speak of
-    assert not is_grey(picture("80x80_red_40x40_at_0_0"))
-    assert not is_grey(Image.new("RGB", (5, 5), "olive"))
-
-
-def test_jpegs_keep_their_colours(tmp_path):
-    image = picture("64x64_red_1x64_at_20_0_blue_1x64_at_21_0")
-    checksum = write_jpeg(image, tmp_path / "a" / "b.jpg", 100)
-    with Image.open(tmp_path / "a" / "b.jpg") as stored:
-        assert np.abs(np.asarray(stored, int) - np.asarray(image, int)).max() <= 6  # subsampling would mix the columns
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.jpg"]
-    assert write_jpeg(image, tmp_path / "c.jpg", 100) == checksum
-    assert write_jpeg(image, tmp_path / "c.jpg", 75) != checksum
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
+import io
 import os
 import random
+import struct
+import time
+import zlib
 
 import numpy as np
 import polars as pl
@@ -11,8 +15,10 @@ from trapline.core.config import CropConfig
 from trapline.core.log import Log
 from trapline.core.paths import MAX_PART_BYTES
 from trapline.core.schemas import BOXES, CROPS, FILES, IMAGES
+from trapline.io import crops as crop_io
 from trapline.io.ledger import Parts
-from trapline.stages.crop import crop, failed_images
+from trapline.io.objects import ObjectFailure
+from trapline.stages.crop import crop, failed_images, named, remove_damaged
 
 WHOLE = CropConfig(max_size=0, quality=100)
 
@@ -35,7 +41,7 @@ class Shop:
         self.boxes.append(dict(zip(BOXES.columns, row, strict=True)))
         return self
 
-    def run(self, cfg=WHOLE, workers=2):
+    def run(self, cfg=WHOLE, workers=2, **more):
         names = sorted({row["image_id"].removeprefix("is/") for row in self.boxes})
         images, files = [], []
         for name in names:
@@ -62,6 +68,7 @@ class Shop:
                 parts=Parts(self.root / "tables" / "crop"),
                 workers=workers,
                 log=self.log,
+                **more,
             )
         )
         return self
@@ -71,7 +78,10 @@ class Shop:
         return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
     def stored(self):
-        return [np.asarray(Image.open(self.root / "crops" / path).convert("RGB")) for path in self.table["path"]]
+        return [
+            np.asarray(Image.open(self.root / "crops" / path).convert("RGB"))
+            for path in self.table["path"].drop_nulls()
+        ]
 
     def failures(self):
         return dict(self.table.select("box_id", "failure").rows())
@@ -378,3 +388,167 @@ def test_workers_change_nothing(shop, tmp_path):
 
 def test_no_boxes_at_all(shop):
     assert shop.run().table.is_empty()
+
+
+# -- what a kill, another setting or a bad disk leaves ----------------------------------------------------------------
+
+
+def test_crops_of_settings_that_were_begun_and_given_up_are_remade(shop):
+    """Quality 60 is begun and killed; with the old settings again, its files must not pass for theirs."""
+    first = four(shop).table
+    before = {name: path.read_bytes() for name, path in shop.files().items()}
+    begun = []
+
+    def die(stream, *args, write=crop_io.write, **kwargs):
+        begun.append(stream)
+        if len(begun) > 3:
+            raise KeyboardInterrupt
+        return write(stream, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(crop_io, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            shop.run(WHOLE.model_copy(update={"quality": 60}), workers=1)
+    assert {name: path.read_bytes() for name, path in shop.files().items()} != before
+    assert shop.run().table.equals(first)
+    assert {name: path.read_bytes() for name, path in shop.files().items()} == before
+
+
+def test_check_finds_what_no_longer_is_what_was_written(shop):
+    first = four(shop).table
+    parts = Parts(shop.root / "tables" / "crop")
+    assert remove_damaged(parts, shop.root / "crops", shop.log) == 0
+    damaged = shop.files()["is/1.png___crop01.jpg"]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-20])  # the old chain kept such a crop for ever
+    shop.files()["is/3.png___crop00.jpg"].unlink()
+    before = age(shop)
+    assert remove_damaged(parts, shop.root / "crops", shop.log) == 2
+    assert shop.log.notes[-1] == "8 crops checked: 2 are damaged or gone, and made again"
+    assert shop.run().table.equals(first)
+    assert damaged.read_bytes() == whole
+    assert len(rewritten(shop, before)) == 4  # of two images, each decoded once
+
+
+def test_equal_file_names_of_two_datasets_stay_apart():
+    images = pl.DataFrame({"image_id": ["a/1", "b/1"], "dataset": ["a", "b"], "file_name": ["x.jpg"] * 2})
+    boxes = pl.DataFrame({"box_id": ["a/1/1", "b/1/1"], "image_id": ["a/1", "b/1"], "source": ["human", "mdv5a.0"]})
+    assert named(images, boxes)["crop_id"].to_list() == ["a/x.jpg___crop00.jpg", "b/x.jpg___crop00_mdv5a.0.jpg"]
+
+
+def test_an_image_that_could_not_be_had_is_asked_for_again_and_one_that_is_gone_is_not(shop):
+    for name in ("late.png", "gone.png", "good.png"):
+        draw(shop.folder, "64x40_red_16x16_at_8_5.png").rename(shop.folder / name)
+        shop.box(name, 8, 5, 16, 16)
+    where = [(f"is/{name}", "s3://far", name, None) for name in ("gone.png", "good.png", "late.png")]
+    remote = pl.DataFrame(where, schema=dict.fromkeys(("image_id", "place", "key", "failure"), pl.String), orient="row")
+    asked = []
+
+    def read(place, key):
+        asked.append(key)
+        if key == "gone.png":
+            raise ObjectFailure("not in the store")
+        if key == "late.png" and asked.count(key) == 1:
+            raise ObjectFailure("timed out", transient=True)
+        return (shop.folder / key).read_bytes()
+
+    shop.run(remote=remote, read_remote=read)
+    assert list(shop.failures().values()) == ["not in the store", None, "cannot be had now: timed out"]
+    shop.run(remote=remote, read_remote=read)
+    assert list(shop.failures().values()) == ["not in the store", None, None]
+    assert sorted(asked) == ["gone.png", "good.png", "late.png", "late.png"]
+
+
+# -- every file there is ----------------------------------------------------------------------------------------------
+
+
+def test_pad_is_the_tight_crop_in_black(shop):
+    draw(shop.folder, "64x40_red_16x10_at_48_0.png")
+    shop.box("64x40_red_16x10_at_48_0.png", 48, 0, 16, 10).run(WHOLE.model_copy(update={"style": "pad"}))
+    (found,) = shop.stored()
+    wanted = Image.new("RGB", (16, 16))
+    wanted.paste("red", (0, 3, 16, 13))
+    assert close(found, wanted, 8)
+
+
+@pytest.mark.parametrize("style", ["square", "tight", "pad"])
+def test_whatever_the_boxes_a_jpeg_gives_what_pillow_gives(shop, style, monkeypatch):
+    """Pixels before encoding, bit for bit, though only the rows that are wanted are decoded."""
+    before_encoding = {}
+
+    def keep(pixels, path, quality, write=crop_io.write_jpeg):
+        before_encoding[path.name] = np.array(pixels)
+        return write(pixels, path, quality)
+
+    monkeypatch.setattr(crop_io, "write_jpeg", keep)
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8))
+    shop.folder.mkdir()
+    chance = random.Random(2)
+    wanted = {}
+    for number, sampling in enumerate((0, 1, 2, 2)):
+        name = f"{number}.jpg"
+        size = (chance.randint(200, 400), chance.randint(150, 300))
+        coarse.resize(size, Image.Resampling.BICUBIC).save(shop.folder / name, quality=80, subsampling=sampling,
+                                                           progressive=number == 3)  # fmt: skip
+        for turn in range(3):
+            x, y = chance.randrange(size[0]), chance.randrange(size[1] // 2)
+            box = (x, y, chance.randint(1, size[0] - x), chance.randint(1, (size[1] - y) // 3))
+            shop.box(name, *box)
+            whole = reference(shop.folder / name, box, style == "square")
+            if style == "pad":
+                side = max(whole.size)
+                sheet = Image.new("RGB", (side, side))
+                sheet.paste(whole, ((side - whole.width) // 2, (side - whole.height) // 2))
+                whole = sheet
+            wanted[f"{name}___crop{turn:02d}.jpg"] = whole
+    shop.run(WHOLE.model_copy(update={"style": style}))
+    assert before_encoding.keys() == wanted.keys()
+    for name, image in wanted.items():
+        assert (before_encoding[name] == np.asarray(image)).all(), name
+
+
+def test_a_box_above_the_break_is_used_where_that_is_asked_for(shop):
+    name = "640x480_red_100x100_at_20_30_blue_100x100_at_20_370.jpg"
+    whole = draw(shop.folder, name)
+    rng = np.random.default_rng(0)
+    noisy = np.asarray(Image.open(whole), int) + rng.integers(-9, 9, (480, 640, 1))
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(whole, quality=95)
+    data = whole.read_bytes()
+    wanted = Image.open(io.BytesIO(data)).convert("RGB").crop((20, 30, 120, 130))
+    whole.write_bytes(data[: len(data) * 6 // 10])
+    shop.box(name, 20, 30, 100, 100).box(name, 20, 370, 100, 100).box(name, 20, 30, 40, 200)
+    assert set(shop.run().failures().values()) == {"cannot be decoded: image file is truncated"}
+    shop.run(WHOLE.model_copy(update={"truncated": "use"}))
+    assert list(shop.failures().values()) == [
+        None,
+        "image file is truncated, and the box is not in what there is of it",
+        None,
+    ]
+    first, second = shop.stored()
+    assert first.shape == (100, 100, 3)
+    assert close(first, wanted, 8)
+    assert second.shape == (200, 200, 3)
+    assert second.max(axis=2).min() > 40  # no black: the square is moved up into what there is
+    assert shop.table["frame_hash"].null_count() == 3  # of half a frame it would be another frame's
+
+
+def test_names_that_lie_and_bombs(shop):
+    draw(shop.folder, "64x40_red_16x16_at_8_5.png").rename(shop.folder / "png.jpg")
+    draw(shop.folder, "64x40_red_16x16_at_8_5.bmp").rename(shop.folder / "bmp.jpg")
+    side = 30_000
+    rows = zlib.compress(bytes((1 + side // 8) * side))
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    (shop.folder / "bomb.jpg").write_bytes(bomb)
+    for name in ("png.jpg", "bmp.jpg", "bomb.jpg"):
+        shop.box(name, 8, 5, 16, 16)
+    begin = time.monotonic()
+    shop.run(CropConfig(max_size=0, quality=100))
+    assert time.monotonic() - begin < 20
+    assert list(shop.failures().values()) == [None, "too large: 30000 x 30000 pixels (limit 200,000,000)", None]
+    assert all(is_all(Image.fromarray(found), "red", 3) for found in shop.stored())

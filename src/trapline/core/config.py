@@ -70,6 +70,8 @@ class FetchConfig(Section):
         | {"stall_s", "request_s", "budget_s"}
     )
 
+    stream: bool = False
+    """Leave remote images where they are: crop reads each from there, crops it and forgets it; none is kept on disk."""
     profile: str | None = None
     """AWS profile that holds the credentials (Animl's users: animl). Default: the environment's credentials."""
     anonymous: bool = False
@@ -126,12 +128,15 @@ class CropConfig(Section):
 
     inert: ClassVar[frozenset[str]] = frozenset({"num_workers"})
 
-    style: Literal["square", "tight"] = "square"
-    """square: the box's longer side, moved inside the image. tight: the box itself."""
+    style: Literal["square", "tight", "pad"] = "square"
+    """square: the box's longer side, moved inside the image. tight: the box itself. pad: that, made square with
+    black."""
     max_size: int = Field(default=512, ge=0)
     """Longest side of a stored crop in pixels; larger ones are reduced. 0 keeps full size."""
     quality: int = Field(default=92, ge=1, le=100)
-    """JPEG quality of stored crops."""
+    """JPEG quality of stored crops; from 95 on colour is stored at full size too."""
+    truncated: Literal["fail", "use"] = "fail"
+    """What becomes of truncated images. use: a crop whose box lies in what there is of them is made."""
     box_frame: Literal["auto", "displayed", "raw"] = "auto"
     """Whether boxes already follow the EXIF orientation. auto compares the stated image size with the file's."""
     max_pixels: int = Field(default=200_000_000, ge=1)

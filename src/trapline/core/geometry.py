@@ -1,7 +1,7 @@
 """Where a box lies in the image a person sees, and which pixels its crop takes. The only place either is computed.
 
 Boxes are fractions of the displayed image (EXIF orientation applied), origin top left, x y w h. Crops are whole
-pixels of the displayed image: left, top, right, bottom, right and bottom exclusive.
+pixels of the displayed image: left, top, right, bottom, right and bottom exclusive. `docs/crop.md` has the figure.
 """
 
 import math
@@ -112,34 +112,81 @@ def _frame(box: GivenBox, header: Header) -> tuple[str, bool]:
     return ("raw" if box.stated_px == raw_px else "displayed"), False
 
 
-def crop_window(box: ResolvedBox, width_px: int, height_px: int, style: str = "square") -> tuple[int, int, int, int]:
-    """The pixels a crop takes of a displayed image of `width_px` x `height_px`.
+STYLES = ("square", "tight", "pad")
 
-    `tight` is the box grown to whole pixels. `square` has the longer side of that as its side, is centred on the
-    box, and is moved inside the image; only where the image itself is too small does it reach beyond, evenly on
-    both sides, and is filled with black there. The box is always inside its crop.
+Pixels = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels of the displayed image; right and bottom exclusive."""
 
-    Returns:
-        (left, top, right, bottom); outside 0..width, 0..height where black is to be filled in.
-    """
+
+def box_pixels(box: ResolvedBox, width_px: int, height_px: int) -> Pixels:
+    """The box grown to whole pixels of a displayed image of `width_px` x `height_px`; at least one pixel."""
     left = max(math.floor(box.x * width_px + ROUNDING_PX), 0)
     top = max(math.floor(box.y * height_px + ROUNDING_PX), 0)
     right = min(max(math.ceil((box.x + box.w) * width_px - ROUNDING_PX), left + 1), width_px)
     bottom = min(max(math.ceil((box.y + box.h) * height_px - ROUNDING_PX), top + 1), height_px)
-    if style == "tight":
-        return left, top, right, bottom
-    if style != "square":
-        raise ValueError(f"crop style {style!r} is neither square nor tight")
-    side = max(right - left, bottom - top)
-    left, right = _place(left, right, side, width_px)
-    top, bottom = _place(top, bottom, side, height_px)
     return left, top, right, bottom
 
 
-def _place(low: int, high: int, side: int, limit: int) -> tuple[int, int]:
-    """Centre `side` pixels on low..high and move them inside 0..limit, or centre them on the image if larger."""
-    if side > limit:
-        start = (limit - side) // 2
+def crop_window(
+    box: ResolvedBox, width_px: int, height_px: int, style: str = "square", within: Pixels | None = None
+) -> Pixels:
+    """The pixels that a crop of a displayed image of `width_px` x `height_px` spans. docs/crop.md has the figure.
+
+    `tight` is the box grown to whole pixels. `square` has the longer side of that as its side, is centred on the
+    box, and is moved inside the image; only where the image itself is too small does it reach beyond, evenly on
+    both sides, and is filled with black there. `pad` is centred on the box likewise, but not moved: it shows the
+    tight crop alone, and black around it. The box is always inside its crop.
+
+    Args:
+        within: The part of the image that there is (of a truncated one); default all of it.
+
+    Returns:
+        (left, top, right, bottom); outside 0..width, 0..height where black is to be filled in.
+
+    Raises:
+        ValueError: The box is not inside `within`.
+    """
+    if style not in STYLES:
+        raise ValueError(f"crop style {style!r} is none of {', '.join(STYLES)}")
+    left, top, right, bottom = box_pixels(box, width_px, height_px)
+    low_x, low_y, high_x, high_y = within or (0, 0, width_px, height_px)
+    if left < low_x or top < low_y or right > high_x or bottom > high_y:
+        raise ValueError("image file is truncated, and the box is not in what there is of it")
+    if style == "tight":
+        return left, top, right, bottom
+    side = max(right - left, bottom - top)
+    if style == "pad":
+        left, top = left - (side - (right - left)) // 2, top - (side - (bottom - top)) // 2
+        return left, top, left + side, top + side
+    left, right = _place(left, right, side, low_x, high_x)
+    top, bottom = _place(top, bottom, side, low_y, high_y)
+    return left, top, right, bottom
+
+
+def shown_part(
+    box: ResolvedBox, width_px: int, height_px: int, style: str = "square", within: Pixels | None = None
+) -> Pixels:
+    """The part of `crop_window` that shows the image; the rest of it is black. Takes and raises the same."""
+    left, top, right, bottom = crop_window(box, width_px, height_px, "tight" if style == "pad" else style, within)
+    low_x, low_y, high_x, high_y = within or (0, 0, width_px, height_px)
+    return max(left, low_x), max(top, low_y), min(right, high_x), min(bottom, high_y)
+
+
+def _place(low: int, high: int, side: int, begin: int, end: int) -> tuple[int, int]:
+    """Centre `side` pixels on low..high and move them inside begin..end, or centre them on that if they are more."""
+    if side > end - begin:
+        start = begin + (end - begin - side) // 2
     else:
-        start = min(max(low - (side - (high - low)) // 2, 0), limit - side)
+        start = min(max(low - (side - (high - low)) // 2, begin), end - side)
     return start, start + side
+
+
+def displayed_part(header: Header, raw: Pixels) -> Pixels:
+    """Where a rectangle of the stored pixels is displayed."""
+    left, top, right, bottom = raw
+    width, height = header.width_px, header.height_px
+    turn = _DISPLAYED[header.orientation]
+    corners = [turn(x / width, y / height) for x, y in ((left, top), (right, bottom))]
+    shown_width, shown_height = header.displayed_px
+    xs, ys = sorted(round(x * shown_width) for x, _ in corners), sorted(round(y * shown_height) for _, y in corners)
+    return xs[0], ys[0], xs[1], ys[1]

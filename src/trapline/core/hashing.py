@@ -1,4 +1,4 @@
-"""Perceptual hashes of whole frames, and the pairs of them that nearly agree. Pure arrays.
+"""Perceptual hashes of frames, and the pairs of them that nearly agree. Pure arrays.
 
 A hash holds 256 bits: which of the lowest frequencies of a frame's brightness are above their median. It survives
 another encoding, another size and small changes of light; a moved animal changes it a little, another place a lot.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 SIDE = 64  # pixels of the brightness that is transformed
+HASHED = 0.75  # share of a frame's rows, from the top, that its hash is made of (docs/log.md)
 KEPT = 17  # lowest frequencies per axis
 BITS = 256
 FLAT = 2.0  # standard deviation of brightness (of 255) below which a frame shows next to nothing

@@ -3,7 +3,7 @@
 VERSIONS = {
     "ingest": 2,
     "fetch": 1,
-    "crop": 1,
+    "crop": 2,
     "dataset": 1,
     "split": 1,
     "embed": 1,

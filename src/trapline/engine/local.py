@@ -65,6 +65,10 @@ def map_rows(
         done = done.join(lost, on=key, how="anti")
     todo = rows if done is None else rows.join(done.select(key).unique(), on=key, how="anti", maintain_order="left")
     outputs = [] if done is None or not done.height else [done]
+    if todo.height and still_good is not None:
+        # What these rows were made into under other settings is about to be overwritten. Were that remembered, a
+        # kill and a return to those settings would take the new files for the old ones.
+        parts.forget(pl.col(key).is_in(todo[key].to_list()))
     if todo.height:
         outputs += _run(fn, todo, key, parts, part_rows, log, what, workers, stop or _nothing)
     if not outputs:

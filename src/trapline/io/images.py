@@ -1,18 +1,17 @@
-"""Images in and out: the only place that decodes, applies EXIF orientation, and encodes."""
+"""Images in: opened, their headers read, decoded by Pillow, EXIF orientation applied.
 
-import hashlib
+What is cropped goes through io/photo.py, which takes this where io/jpeg.py cannot decode an image faster.
+"""
+
 import io
-import os
 import re
+import stat
 import warnings
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from trapline.core import hashing
 from trapline.core.geometry import Header
-from trapline.io import atomic
 
 ORIENTATION_TAG = 0x0112  # EXIF 2.3
 UPRIGHT = {  # orientation -> what makes the stored pixels upright
@@ -24,6 +23,7 @@ UPRIGHT = {  # orientation -> what makes the stored pixels upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MAX_BYTES = 1_000_000_000
 Image.MAX_IMAGE_PIXELS = None  # we check the header ourselves, against the configured limit, before decoding
 
 
@@ -31,8 +31,27 @@ class ImageFailure(Exception):
     """An image that cannot be used; `str()` is the reason, in words for the failures table."""
 
 
-def open_image(path: Path, max_pixels: int) -> tuple[Image.Image, Header]:
-    """Open an image and read its header without decoding it.
+def read(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        ImageFailure: Missing, not a file, not readable, or larger than any image.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
+            raise ImageFailure("cannot be opened: not a file")
+        if found.st_size > MAX_BYTES:
+            raise ImageFailure(f"too large: {found.st_size:,} bytes (limit {MAX_BYTES:,})")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageFailure("file is missing") from None
+    except (OSError, ValueError) as error:
+        raise ImageFailure(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+
+
+def open_image(source: Path | bytes, max_pixels: int) -> tuple[Image.Image, Header]:
+    """Open an image, a file's or its bytes, and read its header without decoding it.
 
     Raises:
         ImageFailure: Missing, empty, not an image, or more than `max_pixels`.
@@ -40,12 +59,12 @@ def open_image(path: Path, max_pixels: int) -> tuple[Image.Image, Header]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF blocks warn; the pixels may still be fine
-            image = Image.open(path)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except FileNotFoundError:
         raise ImageFailure("file is missing") from None
     except UnidentifiedImageError:
-        empty = path.stat().st_size == 0
-        raise ImageFailure("file is empty" if empty else "not an image") from None
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        raise ImageFailure("not an image" if size else "file is empty") from None
     except Exception as error:  # Pillow raises whatever a damaged byte leads it to
         raise ImageFailure(f"cannot be opened: {_words(error)}") from None
     width, height = image.size
@@ -122,68 +141,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def cut(image: Image.Image, window: tuple[int, int, int, int], max_size: int) -> Image.Image:
-    """Cut a window (left, top, right, bottom in pixels; black outside) and reduce its longest side to `max_size`.
-
-    `max_size` 0 keeps every pixel. Reduction is Pillow's antialiased bicubic.
-    """
-    crop = image.crop(window)
-    longest = max(crop.size)
-    if max_size and longest > max_size:
-        scale = max_size / longest
-        size = (max(round(crop.width * scale), 1), max(round(crop.height * scale), 1))
-        crop = crop.resize(size, Image.Resampling.BICUBIC)
-    return crop
-
-
-def is_grey(image: Image.Image, tolerance: int = 6) -> bool:
-    """Whether an RGB image holds no colour to speak of, as infrared frames do.
-
-    True when at least 98% of the chroma values (Cb, Cr) of a 64 x 64 thumbnail are within `tolerance` of neutral.
-    """
-    chroma = image.resize((64, 64), Image.Resampling.BOX).convert("YCbCr").split()[1:]
-    neutral = sum(sum(band.histogram()[128 - tolerance : 129 + tolerance]) for band in chroma)
-    return neutral >= 0.98 * 2 * 64 * 64
-
-
-def frame_hash(image: Image.Image) -> str | None:
-    """The perceptual hash of an RGB image (hashing.frame_hash), in hexadecimal; None where it shows next to nothing."""
-    small = image.reduce(max(1, min(image.size) // (2 * hashing.SIDE)))  # fast, and precise enough for 64 x 64
-    grey = small.convert("L").resize((hashing.SIDE, hashing.SIDE), Image.Resampling.BOX)
-    return hashing.frame_hash(np.asarray(grey, dtype=float))
-
-
-def write_jpeg(image: Image.Image, path: Path, quality: int) -> str:
-    """Encode an RGB image as JPEG without chroma subsampling; whole or not at all. Not synced: its part is.
-
-    Returns:
-        The digest of the file's bytes.
-    """
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=0)
-    atomic.replace(path, lambda stream: stream.write(buffer.getbuffer()), sync=False)
-    return hashlib.blake2b(buffer.getbuffer(), digest_size=12).hexdigest()
-
-
-def take(source: Path, target: Path) -> str:
-    """Put a file that is a crop already where crops lie: a hard link, or a copy on another disk.
-
-    Returns:
-        The digest of the file's bytes, as `write_jpeg`.
-    """
-    data = source.read_bytes()
-    beside = target.with_name(f"{target.name}.link")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        os.link(source, beside)
-        os.replace(beside, target)
-        beside.unlink(missing_ok=True)  # renaming onto the same file leaves both names
-    except OSError:
-        atomic.replace(target, lambda stream: stream.write(data), sync=False)
-    return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
 def _words(error: Exception) -> str:

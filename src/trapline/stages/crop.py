@@ -1,9 +1,11 @@
-"""Files and boxes -> crops: one JPEG per box, each image decoded once for all its boxes."""
+"""Files and boxes -> crops: one JPEG per box, each image decoded once for all its boxes, and no further than needed."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import polars as pl
-from PIL import Image
 
 from trapline.core import geometry, schemas
 from trapline.core.config import CropConfig
@@ -11,12 +13,22 @@ from trapline.core.log import Log
 from trapline.core.versions import VERSIONS
 from trapline.engine.local import map_rows
 from trapline.io import atomic
+from trapline.io import crops as crop_io
 from trapline.io import images as image_io
+from trapline.io.buffers import Buffers
+from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
+from trapline.io.objects import ObjectFailure
+from trapline.io.photo import Photo, Picture
 
 PART_IMAGES = 64
+STREAMED_PART_IMAGES = 32  # what a kill can cost is fetched again
+STREAMING_WORKERS = 16  # most of their time they wait for the store
+DECODED_BYTES = 160_000_000  # pixels in memory at a time, whatever the number of workers
+CANNOT_BE_HAD = "cannot be had now: "  # such an image is tried again the next time
 
 _BOX = ["box_id", "crop_id", "box_x", "box_y", "box_w", "box_h", "unit", "frame", "source"]
+Read = Callable[[str, str], bytes]
 
 
 def crop(
@@ -30,6 +42,9 @@ def crop(
     parts: Parts,
     workers: int,
     log: Log,
+    names: pl.DataFrame | None = None,
+    remote: pl.DataFrame | None = None,
+    read_remote: Read | None = None,
 ) -> pl.DataFrame:
     """Cut every box out of its image (geometry.crop_window) and store it as crops_dir / crop_id.
 
@@ -38,21 +53,27 @@ def crop(
         root: What relative paths of `files` are relative to.
         parts: Where finished parts are committed; what is done there is not done again, unless its file is gone.
         workers: Threads that decode.
+        names: box_id and crop_id of every box. Default: as the field names crops.
+        remote: image_id, place, key and failure of images that are read from their store, cropped and forgotten.
+        read_remote: Reads such an image, given place and key.
 
     Returns:
         CROPS rows, one per box. A box that gives no crop has its `failure`, and no path.
     """
-    units = _units(images, files, boxes)
+    work = _Work(cfg, root, crops_dir, Buffers(DECODED_BYTES), read_remote)
+    stopped = Event()
+    units = _units(images, files, boxes, named(images, boxes) if names is None else names, remote)
+    streaming = units["place"].count() > 0
 
     def make(rows: pl.DataFrame) -> pl.DataFrame:
-        made = [row for unit in rows.iter_rows(named=True) for row in _crop_image(unit, cfg, root, crops_dir)]
+        made = [row for unit in rows.iter_rows(named=True) if not stopped.is_set() for row in work.crop_image(unit)]
         crops = pl.DataFrame(made, schema=schemas.CROPS.columns, orient="row")
         atomic.sync(crops_dir / path for path in crops["path"].drop_nulls())
         return crops
 
     def still_there(done: pl.DataFrame) -> pl.Series:
         there = [path is None or (crops_dir / path).is_file() for path in done["path"]]
-        return pl.Series(there, dtype=pl.Boolean)
+        return pl.Series(there, dtype=pl.Boolean) & ~done["failure"].str.starts_with(CANNOT_BE_HAD).fill_null(False)
 
     config = {**cfg.model_dump(exclude=set(cfg.inert)), "version": VERSIONS["crop"]}
     crops = map_rows(
@@ -61,11 +82,12 @@ def crop(
         key="image_id",
         config=config,
         parts=parts,
-        part_rows=PART_IMAGES,
+        part_rows=STREAMED_PART_IMAGES if streaming else PART_IMAGES,
         log=log,
         what="images cropped",
-        workers=workers,
+        workers=max(workers, STREAMING_WORKERS) if streaming else workers,
         still_good=still_there,
+        stop=stopped.set,
     )
     unclear = crops.filter(pl.col("frame_unclear"))
     if unclear.height:
@@ -85,75 +107,173 @@ def failed_images(crops: pl.DataFrame) -> pl.DataFrame:
     return failed.group_by("image_id").agg(pl.col("failure").first()).sort("image_id")
 
 
-def _units(images: pl.DataFrame, files: pl.DataFrame, boxes: pl.DataFrame) -> pl.DataFrame:
-    """One row per image that has boxes: where it lies, what its source says of its size, its boxes in order."""
-    named = (
-        boxes.join(images.select("image_id", "dataset", "file_name"), on="image_id", how="inner", maintain_order="left")
+def remove_damaged(parts: Parts, crops_dir: Path, log: Log) -> int:
+    """Read every stored crop and remove those that do not hold what was written, so that they are made again.
+
+    Returns:
+        How many are damaged or gone.
+    """
+    done = parts.read()
+    stored = schemas.CROPS.empty() if done is None else done.drop_nulls("path")
+    found = 0
+    with log.progress("crops checked", stored.height) as advance:
+        for path, checksum in stored.select("path", "checksum").iter_rows():
+            try:
+                good = crop_io.digest((crops_dir / path).read_bytes()) == checksum
+            except OSError:
+                good = False
+            if not good:
+                found += 1
+                (crops_dir / path).unlink(missing_ok=True)
+            advance(1)
+    log.note(f"{stored.height:,} crops checked: {found:,} are damaged or gone" + (", and made again" if found else ""))
+    return found
+
+
+def named(images: pl.DataFrame, boxes: pl.DataFrame) -> pl.DataFrame:
+    """box_id and crop_id of every box: <dataset>/<image file>___cropNN.jpg, ..._<detector>.jpg for a detector's box.
+
+    NN counts the image's boxes in the order of their ids, from 00; there may be more than 100.
+    """
+    return (
+        boxes.select("box_id", "image_id", "source")
+        .join(images.select("image_id", "dataset", "file_name"), on="image_id", how="inner", maintain_order="left")
         .sort("image_id", "box_id")
         .with_columns(number=pl.int_range(pl.len()).over("image_id").cast(pl.String).str.zfill(2))
         .with_columns(by=pl.when(pl.col("source") == "human").then(pl.lit("")).otherwise(pl.format("_{}", "source")))
-        .with_columns(
+        .select(
+            "box_id",
             crop_id=pl.when(pl.col("source") == schemas.READY_CROP)
             .then(pl.format("{}/{}", "dataset", "file_name"))
-            .otherwise(pl.format("{}/{}___crop{}{}.jpg", "dataset", "file_name", "number", "by"))
+            .otherwise(pl.format("{}/{}___crop{}{}.jpg", "dataset", "file_name", "number", "by")),
         )
     )
+
+
+def _units(
+    images: pl.DataFrame,
+    files: pl.DataFrame,
+    boxes: pl.DataFrame,
+    names: pl.DataFrame,
+    remote: pl.DataFrame | None,
+) -> pl.DataFrame:
+    """One row per image that has boxes: where it lies, what its source says of its size, its boxes in order."""
+    if remote is None:
+        remote = pl.DataFrame(schema=dict.fromkeys(("image_id", "place", "key", "failure"), pl.String))
     return (
-        named.group_by("image_id", maintain_order=True)
+        boxes.join(names, on="box_id", how="inner", maintain_order="left")
+        .sort("image_id", "box_id")
+        .group_by("image_id", maintain_order=True)
         .agg(boxes=pl.struct(_BOX))
         .join(images.select("image_id", "width_px", "height_px"), on="image_id", maintain_order="left")
-        .join(files.select("image_id", "path", "checksum", "failure"), on="image_id", maintain_order="left")
+        .join(files.select("image_id", "path", "checksum", "failure"), on="image_id", how="left", maintain_order="left")
+        .join(remote.rename({"failure": "no_address"}), on="image_id", how="left", maintain_order="left")
+        .with_columns(failure=pl.coalesce("failure", "no_address"))
+        .drop("no_address")
     )
 
 
-def _crop_image(unit: dict, cfg: CropConfig, root: Path, crops_dir: Path) -> list[tuple]:
-    """CROPS rows of one image."""
+@dataclass(frozen=True)
+class _Work:
+    """What every thread shares."""
 
-    def failed(box: dict, reason: str | None) -> tuple:
-        return (box["crop_id"], box["box_id"], unit["image_id"], *[None] * 7, reason)
+    cfg: CropConfig
+    root: Path
+    crops_dir: Path
+    buffers: Buffers
+    read_remote: Read | None
 
-    if unit["failure"] == schemas.NO_PICTURE:
-        return [failed(box, None) for box in unit["boxes"]]
-    if unit["failure"] is not None:
-        return [failed(box, unit["failure"]) for box in unit["boxes"]]
-    try:
-        opened, header = image_io.open_image(root / unit["path"], cfg.max_pixels)
-        with opened:
-            pixels = image_io.decode(opened)
-    except image_io.ImageFailure as failure:
-        return [failed(box, str(failure)) for box in unit["boxes"]]
-    stated = (unit["width_px"], unit["height_px"])
-    frame_hash = image_io.frame_hash(pixels)
-    rows = []
-    for box in unit["boxes"]:
-        if box["source"] == schemas.READY_CROP:
-            checksum = image_io.take(root / unit["path"], crops_dir / box["crop_id"])
-            grey = image_io.is_grey(pixels)
-            names = (box["crop_id"], box["box_id"], unit["image_id"], box["crop_id"])
-            rows.append((*names, pixels.width, pixels.height, grey, False, checksum, frame_hash, None))
-            continue
-        frame = box["frame"] if cfg.box_frame == "auto" else cfg.box_frame
+    def crop_image(self, unit: dict) -> list[tuple]:
+        """CROPS rows of one image, in the order of its boxes."""
+        if unit["failure"] is not None:
+            reason = None if unit["failure"] == schemas.NO_PICTURE else unit["failure"]
+            return [_failed(box, unit, reason) for box in unit["boxes"]]
+        try:
+            data = self._read(unit)
+            photo = Photo(data, self.cfg.max_pixels)
+            return self._crop_photo(photo, data, unit)
+        except (ImageFailure, ObjectFailure) as failure:
+            again = CANNOT_BE_HAD if getattr(failure, "transient", False) else ""
+            return [_failed(box, unit, f"{again}{failure}") for box in unit["boxes"]]
+
+    def _read(self, unit: dict) -> bytes:
+        if unit["place"] is None:
+            return image_io.read(self.root / unit["path"])
+        assert self.read_remote is not None, "remote images need something to read them with"
+        return self.read_remote(unit["place"], unit["key"])
+
+    def _crop_photo(self, photo: Photo, data: bytes, unit: dict) -> list[tuple]:
+        width, height = photo.header.displayed_px
+        resolved = [self._resolve(box, unit, photo.header) for box in unit["boxes"]]
+        found = [box for box in resolved if isinstance(box, geometry.ResolvedBox)]
+        style = self.cfg.style
+        windows = [(geometry.crop_window(b, width, height, style), geometry.shown_part(b, width, height, style))
+                   for b in found]  # fmt: skip
+        rows = max([crop_io.hashed_rows(height), *(shown[3] for _, shown in windows)])
+        whole = any(box["source"] == schemas.READY_CROP for box in unit["boxes"])
+        scale = crop_io.scale_for(windows, self.cfg.max_size) if photo.can_scale() and not whole else 1
+        keep = self.cfg.truncated == "use"
+        with photo.decode(rows, self.buffers, scale=scale, keep_truncated=keep) as picture:
+            hashed = None
+            if picture.within is None:
+                hashed = crop_io.frame_hash(picture.pixels, -(-height // picture.scale))
+            made = []
+            for box, spot in zip(unit["boxes"], resolved, strict=True):
+                if box["source"] == schemas.READY_CROP:
+                    made.append(self._take(box, unit, data, picture, (width, height), hashed))
+                elif isinstance(spot, str):
+                    made.append(_failed(box, unit, spot))
+                else:
+                    made.append(self._store(box, unit, spot, picture, (width, height), hashed))
+        return made
+
+    def _resolve(self, box: dict, unit: dict, header: geometry.Header) -> geometry.ResolvedBox | str:
+        """Where the box is in the displayed image, or why it is nowhere."""
+        stated = (unit["width_px"], unit["height_px"])
         given = geometry.GivenBox(
             *(box[side] for side in ("box_x", "box_y", "box_w", "box_h")),
             unit=box["unit"],
-            frame=frame,
+            frame=box["frame"] if self.cfg.box_frame == "auto" else self.cfg.box_frame,
             stated_px=None if None in stated else stated,
         )
         try:
-            resolved = geometry.resolve(given, header)
+            return geometry.resolve(given, header)
         except ValueError as error:
-            rows.append(failed(box, str(error)))
-            continue
-        rows.append(_store(pixels, resolved, {**box, **unit}, frame_hash, cfg, crops_dir))
-    return rows
+            return str(error)
+
+    def _store(
+        self,
+        box: dict,
+        unit: dict,
+        spot: geometry.ResolvedBox,
+        picture: Picture,
+        size_px: tuple[int, int],
+        hashed: str | None,
+    ) -> tuple:
+        place = (spot, *size_px, self.cfg.style, picture.within)
+        try:
+            window, shown = geometry.crop_window(*place), geometry.shown_part(*place)
+        except ValueError as error:
+            return _failed(box, unit, str(error))
+        piece = crop_io.cut(picture, window, shown, self.cfg.max_size)
+        checksum = crop_io.write_jpeg(piece, self.crops_dir / box["crop_id"], self.cfg.quality)
+        grey = crop_io.is_grey(piece)
+        names = (box["crop_id"], box["box_id"], unit["image_id"], box["crop_id"])
+        return (*names, piece.shape[1], piece.shape[0], grey, spot.frame_unclear, checksum, hashed, None)
+
+    def _take(
+        self, box: dict, unit: dict, data: bytes, picture: Picture, size_px: tuple[int, int], hashed: str | None
+    ) -> tuple:
+        """A picture that is a crop already, as it is."""
+        target = self.crops_dir / box["crop_id"]
+        if unit["place"] is None:
+            checksum = crop_io.take(self.root / unit["path"], target)
+        else:
+            checksum = crop_io.write(data, target)
+        names = (box["crop_id"], box["box_id"], unit["image_id"], box["crop_id"])
+        return (*names, *size_px, crop_io.is_grey(picture.pixels), False, checksum, hashed, None)
 
 
-def _store(
-    pixels: Image.Image, box: geometry.ResolvedBox, ids: dict, frame_hash: str | None, cfg: CropConfig, crops_dir: Path
-) -> tuple:
-    window = geometry.crop_window(box, pixels.width, pixels.height, cfg.style)
-    piece = image_io.cut(pixels, window, cfg.max_size)
-    checksum = image_io.write_jpeg(piece, crops_dir / ids["crop_id"], cfg.quality)
-    grey = image_io.is_grey(piece)
-    names = (ids["crop_id"], ids["box_id"], ids["image_id"], ids["crop_id"])
-    return (*names, piece.width, piece.height, grey, box.frame_unclear, checksum, frame_hash, None)
+def _failed(box: dict, unit: dict, reason: str | None) -> tuple:
+    """The row of a box that gave no crop."""
+    return (box["crop_id"], box["box_id"], unit["image_id"], *[None] * 7, reason)

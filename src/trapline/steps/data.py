@@ -21,6 +21,7 @@ from trapline.stages import fetch as fetch_stage
 from trapline.stages import ingest as ingest_stage
 from trapline.stages import leaks as leaks_stage
 from trapline.stages import split as split_stage
+from trapline.steps import streaming
 from trapline.steps.step import Context, Made, write
 
 
@@ -68,15 +69,23 @@ def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     fetch_cfg = cast(config.FetchConfig, cfg)
     images, folders = context.table("images"), context.folders()
     named_only = images.filter(~pl.col("dataset").is_in(list(folders)))
-    files = fetch_stage.fetch(
-        images.join(named_only, on="image_id", how="anti"),
-        folders,
-        root=context.layout.root,
-        log=log,
-        stores=context.stores(fetch_cfg),
-        cfg=fetch_cfg,
-        parts=Parts(context.layout.parts("fetch")),
-    )
+    stores = context.stores(fetch_cfg)
+    left = streaming.left_in_store(images, stores, fetch_cfg)
+    here = {name: folder for name, folder in folders.items() if not (fetch_cfg.stream and name in stores)}
+    files = left
+    if here or not left.height:
+        found = fetch_stage.fetch(
+            images.filter(pl.col("dataset").is_in(list(here))),
+            here,
+            root=context.layout.root,
+            log=log,
+            stores={} if fetch_cfg.stream else stores,
+            cfg=fetch_cfg,
+            parts=Parts(context.layout.parts("fetch")),
+        )
+        files = pl.concat([found, left])
+    if left.height:
+        log.note(f"{left.height:,} images are streamed: crop reads each from its store, and none is kept")
     failed = files.drop_nulls("failure").join(images, on="image_id").sort("dataset", "file_name")
     path = context.layout.root / "fetch_failures.csv"
     tables.save_csv(path, failed.select("image_id", "file_name", "failure"))
@@ -124,6 +133,7 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
         parts=Parts(context.layout.parts("crop")),
         workers=crop_cfg.num_workers or os.cpu_count() or 1,
         log=log,
+        **streaming.source(context),
     )
     digest = fingerprint(crops.sort("crop_id").select("crop_id", "checksum", "failure").rows())
     outputs = write(context, {"crops": crops}) | {"crops": digest}
