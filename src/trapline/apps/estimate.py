@@ -61,7 +61,9 @@ class Estimate:
         kept = int(downloads.KEPT_FREE * self.whole)
         lines.append(f"free: {_size(self.free)} of {_size(self.whole)}; fetch leaves {_size(kept)} free by default")
         if self.bytes > self.free - kept:
-            lines.append("keeping all images does not fit: keep crops only, or free some space")
+            lines.append(
+                "keeping all images does not fit: keep crops only (trapline crop --stream), or free some space"
+            )
         return lines
 
 

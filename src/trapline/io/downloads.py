@@ -207,7 +207,7 @@ class Downloads:
 
 REMEDIES = (
     "What was fetched is kept. Free some space, or allow more with --max-disk, and run the same command again; or keep "
-    "crops only. `trapline estimate fetch` says what each takes."
+    "crops only (trapline crop --stream). `trapline estimate fetch` says what each takes."
 )
 
 
