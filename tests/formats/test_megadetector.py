@@ -206,3 +206,10 @@ def test_a_file_listed_twice_counts_once(read):
     assert of(got, "image", "box_conf") == [("a.jpg", 0.9), ("a.jpg", 0.8), ("b.jpg", 0.9), ("b.jpg", 0.8)]
     got = read(results([image, {"file": "a.jpg", "detections": second}]))
     assert of(got, "box_conf") == [(0.9,), (0.8,)]
+
+
+def test_a_detector_of_another_threshold_says_so(read):
+    content = results([{"file": "a.jpg", "detections": [found(0.9)]}])
+    assert read(content).notes == ()
+    content["info"]["detector_metadata"] = {"typical_detection_threshold": 0.8}
+    assert "typical threshold is 0.8" in read(content).notes[0]

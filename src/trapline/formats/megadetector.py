@@ -198,6 +198,12 @@ def read_annotations(path: Path) -> Annotations:
     notes = []
     if results.cut:
         notes.append(f"the file ends too early, in {results.cut}; {images.height:,} whole images were recovered.")
+    typical = results.typical_threshold
+    if not by_people and typical is not None and typical != TYPICAL_THRESHOLD:
+        notes.append(
+            f"its detector's typical threshold is {typical}; detections are paired with labels from "
+            f"`ingest: detection_threshold` on, {TYPICAL_THRESHOLD} unless you say otherwise."
+        )
     if videos:
         notes.append(f"{videos} videos are left out: trapline reads images. Extract their frames first.")
     if failed:
