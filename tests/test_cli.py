@@ -33,6 +33,8 @@ def test_init_run_status(tmp_path, drawn, capsys):
     code, text = say(capsys, "run", "--until", "split", "--project", root)
     assert code == 3
     assert f"{len(drawn.broken)} images failed and max_failures is 0" in text
+    assert "are in fetch_failures.csv" in text
+    assert "--retry-failed" not in text  # a folder is looked at again by itself
     code, text = say(capsys, "run", "--until", "split", "-p", root, "--max-failures", len(drawn.broken))
     assert code == 0
     assert text.count("up to date") == 5

@@ -309,16 +309,14 @@ class Project:
 
     def _check_failures(self, looked: Sequence[str], allowed: int | None) -> None:
         limit = self.config.max_failures if allowed is None else allowed
-        remedies = {
-            "crop": ("failures.csv", "Mend them and run again"),
-            "fetch": ("fetch_failures.csv", "Try just those again with trapline fetch --retry-failed"),
-        }
-        for stage, (name, remedy) in remedies.items():
+        for stage, name in {"crop": "failures.csv", "fetch": "fetch_failures.csv"}.items():
             record = self.records.read(stage) if stage in looked else None
             failed = record.facts.get("failed_images", 0) if record else 0
             if record is None or not isinstance(failed, int) or failed <= limit:
                 continue
             what = "; ".join(record.warnings) if stage == "fetch" else f"{failed} images failed"
+            remote = record.facts.get("failed_remote")
+            remedy = "Try just those again with trapline fetch --retry-failed" if remote else "Mend them and run again"
             raise TooManyFailures(
                 f"done, but {what.removesuffix('.')} and max_failures is {limit}. They are listed with their reasons "
                 f"in {self.layout.root / name}. {remedy}, or allow them: --max-failures {failed}."

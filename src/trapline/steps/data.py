@@ -89,14 +89,16 @@ def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     failed = files.drop_nulls("failure").join(images, on="image_id").sort("dataset", "file_name")
     path = context.layout.root / "fetch_failures.csv"
     tables.save_csv(path, failed.select("image_id", "file_name", "failure"))
+    remote = failed.filter(pl.col("dataset").is_in(list(stores))).height
     if failed.height:
-        log.note(f"all {failed.height:,} are in {path.name}; to try just those again: trapline fetch --retry-failed")
+        again = "; to try just those again: trapline fetch --retry-failed" if remote else ""
+        log.note(f"all {failed.height:,} are in {path.name}{again}")
     if named_only.height:
         log.note(f"{named_only.height} crops are known by name only: enough to split, not to train.")
         bare = named_only.select("image_id", failure=pl.lit(schemas.NO_PICTURE))
         files = pl.concat([files, bare], how="diagonal")
     outputs = write(context, {"files": files})
-    return Made(outputs, {"failed_images": failed.height}, files_stamp(context, cfg))
+    return Made(outputs, {"failed_images": failed.height, "failed_remote": remote}, files_stamp(context, cfg))
 
 
 def files_stamp(context: Context, cfg: Section) -> dict[str, str]:
