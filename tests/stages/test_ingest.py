@@ -1,3 +1,4 @@
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -427,3 +428,14 @@ def test_signatures_of_urls_are_not_stored(take):
     signed = "https://me:hush@host/a%20b.jpg?X-Amz-Signature=hush&X-Amz-Credential=me&v=2"
     found, _ = take({"images": [animl_image("p:1", serving_bucket_key=signed), animl_image("p:2")]})
     assert found.images["uri"].to_list() == ["https://host/a%20b.jpg?v=2", "original/p:2-original.jpg"]
+
+
+def test_a_detection_without_area_or_name_is_counted_and_labels_nothing(tmp_path):
+    """Found by the fuzzer: it has no label that could be the image's."""
+    box = {"category": "1", "conf": 0.9, "bbox": [0.1, 0.2, 0, 0.4]}
+    results = {"info": {}, "detection_categories": {"1": "animal"}, "images": [{"file": "a.jpg", "detections": [box]}]}
+    (tmp_path / "md.json").write_text(json.dumps(results))
+    log = Log()
+    found = ingest([AnnotationFile("is", tmp_path / "md.json")], IngestConfig(), log=log)
+    assert (found.images.height, found.boxes.height, found.labels.height) == (1, 0, 0)
+    assert "1 annotations -> 0 boxes; left out 1 with a box of no area" in accounts(log)

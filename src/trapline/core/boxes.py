@@ -72,7 +72,8 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
     labels = boxed.select(_LABEL_COLUMNS).drop_nulls("source_label")
     if several:
         labels = labels.unique(maintain_order=True)
-    return boxes, pl.concat([labels, whole.select(_LABEL_COLUMNS).unique(maintain_order=True)])
+    of_images = whole.select(_LABEL_COLUMNS).drop_nulls("source_label").unique(maintain_order=True)
+    return boxes, pl.concat([labels, of_images])
 
 
 def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
