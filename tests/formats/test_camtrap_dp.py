@@ -125,7 +125,9 @@ def test_real_packages_lose_no_observation(name):
     assert bool(got.objects["sequence_level"].any()) == (name == "camtrap_dp_mica")  # which observes events alone
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
 @given(name=st.sampled_from(["deployments", "media", "observations", "datapackage"]), data=st.data())
 def test_variants_of_a_package(package, name, data):
     folder = package()

@@ -1,4 +1,7 @@
-"""Every parser gives tables that hold together, or an InputError, whatever it is fed."""
+"""Every parser gives tables that hold together, or an InputError, whatever it is fed.
+
+What CI feeds is the same every time; `just soak` looks for new faults.
+"""
 
 from pathlib import Path
 
@@ -13,8 +16,8 @@ MANY = 100_000
 SHARDS = 4  # of the soak test, which then takes all cores
 
 
-def feed(path: Path, name: str, examples: int) -> None:
-    @settings(max_examples=examples, deadline=None, suppress_health_check=QUIETLY, database=None)
+def feed(path: Path, name: str, examples: int, *, the_same: bool = True) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=QUIETLY, database=None, derandomize=the_same)
     @given(text=variants(name))
     def fed(text):
         path.write_text(text, errors="surrogatepass")
@@ -47,10 +50,10 @@ def test_two_thousand_variants(tmp_path, name):
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_hundred_thousand_variants(tmp_path, name, shard):
-    feed(tmp_path / f"variant{PARSERS[name][0]}", name, MANY // SHARDS)
+    feed(tmp_path / f"variant{PARSERS[name][0]}", name, MANY // SHARDS, the_same=False)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=QUIETLY)
+@settings(max_examples=150, deadline=None, suppress_health_check=QUIETLY, derandomize=True)
 @given(data=st.binary(max_size=300))
 def test_any_bytes(tmp_path, data):
     for name, (suffix, _) in PARSERS.items():

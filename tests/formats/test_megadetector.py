@@ -173,7 +173,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, derandomize=True)
 @given(
     content=st.fixed_dictionaries({"images": st.lists(JSON, max_size=3), "detection_categories": JSON, "info": JSON})
 )
