@@ -111,15 +111,20 @@ def test_twenty_kills_over_the_whole_pipeline(tmp_path, unbroken):
     chance = random.Random(2)
     killed = 0
     for number in range(KILLS):
-        root = write_project(tmp_path / f"p{number}", planted)
-        process = run(root)
-        moment = (number + chance.random()) / KILLS * seconds
-        try:
-            process.communicate(timeout=max(moment, 0.05))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            killed += 1
+        share = (number + chance.random()) / KILLS
+        for attempt in range(3):
+            root = write_project(tmp_path / f"p{number}-{attempt}", planted)
+            begin = time.monotonic()
+            process = run(root)
+            try:
+                process.communicate(timeout=max(share * seconds, 0.05))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                killed += 1
+                break
+            # The run ended first: the machine was busier when the unbroken one was timed.
+            seconds = min(seconds, time.monotonic() - begin)
         process = run(root)
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors.decode()
