@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,8 +113,10 @@ def test_twenty_kills_over_the_whole_pipeline(tmp_path, unbroken):
     killed = 0
     for number in range(KILLS):
         share = (number + chance.random()) / KILLS
-        for attempt in range(3):
-            root = write_project(tmp_path / f"p{number}-{attempt}", planted)
+        root = tmp_path / f"p{number}"
+        for _ in range(3):
+            shutil.rmtree(root, ignore_errors=True)
+            write_project(root, planted)
             begin = time.monotonic()
             process = run(root)
             try:
