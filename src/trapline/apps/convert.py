@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from trapline.core import decisions, geometry
+from trapline.core.box_columns import SIDES
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
@@ -253,7 +254,7 @@ def _measured(tables: _Tables, folder: Path, log: Log) -> _Tables:
 
 
 _SIZES = {"image_id": pl.String, "width_px": pl.Int64, "height_px": pl.Int64}
-_BOXES = {"box_id": pl.String, **dict.fromkeys(("box_x", "box_y", "box_w", "box_h"), pl.Float64)}
+_BOXES = {"box_id": pl.String, **dict.fromkeys(SIDES, pl.Float64)}
 
 
 def _names(path: Path) -> Mapping[str, str]:

@@ -3,10 +3,10 @@
 import polars as pl
 
 from trapline.core import schemas
+from trapline.core.box_columns import SIDES
 from trapline.core.config import IngestConfig
 from trapline.core.log import Log
 
-SIDES = ("box_x", "box_y", "box_w", "box_h")
 _PLACE = ("image_id", *SIDES, "unit")
 _LABEL_COLUMNS = list(schemas.LABELS.columns)
 

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import polars as pl
 
+from trapline.core.box_columns import SIDES
 from trapline.core.errors import InputError
 from trapline.core.places import stamps
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
@@ -44,7 +45,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "box_id": ("box_id",),
     "uri": ("uri",),
 }
-SIDES = ("box_x", "box_y", "box_w", "box_h")
 FRAMES = ("displayed", "raw", "auto")
 
 
