@@ -5,6 +5,7 @@ import polars as pl
 from trapline.core import schemas
 from trapline.core.box_columns import SIDES
 from trapline.core.config import IngestConfig
+from trapline.core.keys import all_differ
 from trapline.core.log import Log
 
 _PLACE = ("image_id", *SIDES, "unit")
@@ -41,7 +42,7 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
         .then(pl.lit("with a box of no area"))
     )
     boxed = _with_ids(kept.filter(pl.col("boxless").is_null()), log)
-    several = boxed["box_id"].n_unique() < boxed.height
+    several = not all_differ(boxed["box_id"])
     unique = boxed.unique("box_id", keep="first", maintain_order=True) if several else boxed
     log.account(
         "annotations",
@@ -83,7 +84,7 @@ def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
     """
     by_source = pl.concat_str("dataset", "source_id", separator="/")
     boxed = boxed.with_columns(box_id=by_source)
-    if boxed["box_id"].null_count() or boxed["box_id"].n_unique() < boxed.height:
+    if boxed["box_id"].null_count() or not all_differ(boxed["box_id"]):
         doubtful = boxed.filter(pl.col("box_id").is_null() | pl.col("box_id").is_duplicated())
         place = pl.format("{}/{},{},{},{}", "image_id", *SIDES)
         doubtful = doubtful.unique(["box_id", *_PLACE]).with_columns(
@@ -99,9 +100,9 @@ def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
                 f"{repeated['source_id'][0]}); they are named by image and position instead."
             )
         boxed = boxed.with_columns(box_id=pl.coalesce("place", "box_id"))
-    again = boxed.select(_PLACE).is_duplicated()
-    if not again.any():
+    if all_differ(boxed.select(_PLACE)):
         return boxed
+    again = boxed.select(_PLACE).is_duplicated()
     one = pl.when(again).then(pl.col("box_id").first().over(_PLACE)).otherwise("box_id")
     return boxed.with_columns(box_id=one)
 

@@ -8,6 +8,7 @@ said: of those the newest counts too, beside the newest of people's files.
 import numpy as np
 import polars as pl
 
+from trapline.core.keys import all_differ
 from trapline.core.log import Log
 from trapline.core.paths import unsafe_reasons
 
@@ -57,9 +58,7 @@ def _first_of_same(safe: pl.DataFrame) -> pl.Series | None:
     paths, and a detector's file knows only one of these).
     """
     keys = (["image_id"], ["dataset", "file_name"])
-    if safe["image_id"].n_unique() == safe.height and (
-        safe["file_name"].n_unique() == safe.height or safe.select(keys[1]).n_unique() == safe.height
-    ):
+    if all_differ(safe["image_id"]) and all_differ(safe.select(keys[1])):
         return None
     from scipy.sparse import coo_array  # a second of loading that one export alone never needs
     from scipy.sparse.csgraph import connected_components

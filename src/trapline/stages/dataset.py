@@ -5,6 +5,7 @@ import polars as pl
 from trapline.core import label_rules, regions, schemas
 from trapline.core.config import DatasetConfig
 from trapline.core.errors import InputError
+from trapline.core.keys import all_differ
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
 from trapline.core.sampling import chances, within_cap
@@ -138,7 +139,7 @@ def _labels_of_boxes(
         of_image = images.select("image_id", "dataset")
         boxed = boxed.join(of_image, on="image_id", how="left", maintain_order="left")
     applied = rules.apply(boxed).select("box_id", "label", "why")
-    if applied["box_id"].n_unique() == applied.height:  # one label each: no need to gather them
+    if all_differ(applied["box_id"]):  # one label each: no need to gather them
         named, nothing = pl.col("label").is_not_null(), pl.lit([], dtype=pl.List(pl.String))
         mapped = applied.select(
             "box_id",
