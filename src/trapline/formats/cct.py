@@ -78,13 +78,14 @@ def read(path: Path) -> Annotations:
     names: dict[str, str] = {}
     found: set[str] = set()
     created = ""
-    pieces = Pieces(path, _ARRAYS, _VALUES, "a COCO Camera Traps file", HINT)
+    makes = {"images": _images, "annotations": _objects}
+    pieces = Pieces(path, _ARRAYS, _VALUES, "a COCO Camera Traps file", HINT, makes)
     for key, piece in pieces:
         found.add(key)
         if key == "images":
-            images.append(_images(piece))
+            images.append(piece)
         elif key == "annotations":
-            objects.append(_objects(piece))
+            objects.append(piece)
         elif key == "categories":
             names |= {str(category.id): category.name.strip() for category in piece}
         elif key == "info":

@@ -1,6 +1,5 @@
 """The steps from annotation files to splits. None of them loads torch."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -9,6 +8,7 @@ import polars as pl
 
 from trapline.core import config, label_rules, schemas
 from trapline.core.config import Section
+from trapline.core.cores import usable_cores
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
 from trapline.formats import corrections, label_map, label_spec, locations_csv, ms_classification
@@ -133,7 +133,7 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
         crops_dir=context.layout.crops,
         root=context.layout.root,
         parts=Parts(context.layout.parts("crop")),
-        workers=crop_cfg.num_workers or os.cpu_count() or 1,
+        workers=crop_cfg.num_workers or usable_cores(),
         log=log,
         **streaming.source(context),
     )
