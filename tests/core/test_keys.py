@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapline.core.keys import all_differ
+from trapline.core.keys import all_differ, in_order
 
 ROWS = st.lists(st.tuples(st.sampled_from(["", "a", "aa", "é", None]), st.sampled_from([0.0, -0.0, 1.5, None])))
 
@@ -24,3 +24,10 @@ def test_texts_decide_where_hashes_collide(values, monkeypatch):
     monkeypatch.setattr(pl.Series, "hash", lambda _: same)
     monkeypatch.setattr(pl.DataFrame, "hash_rows", lambda _: same)
     assert all_differ(values)
+
+
+@given(rows=ROWS.map(lambda rows: [row for row in rows if None not in row]))
+def test_in_order_is_sorting(rows):
+    frame = pl.DataFrame(rows, schema={"text": pl.String, "number": pl.Float64}, orient="row")
+    assert in_order(frame, "text")["text"].to_list() == sorted(text for text, _ in rows)
+    assert in_order(frame, "text", "number").rows() == sorted(rows)

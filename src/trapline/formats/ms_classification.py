@@ -6,6 +6,7 @@ import msgspec
 import polars as pl
 
 from trapline.core.errors import InputError
+from trapline.core.keys import all_differ
 from trapline.core.schemas import SPLIT_NAMES
 from trapline.io import atomic, tables
 
@@ -34,7 +35,9 @@ def confidence(crops: pl.DataFrame, labels: pl.DataFrame, boxes: pl.DataFrame) -
     Args:
         crops, labels, boxes: CROPS, LABELS and BOXES rows.
     """
-    first = labels.drop_nulls("box_id").select("box_id", "source_label").unique("box_id", keep="first")
+    first = labels.drop_nulls("box_id").select("box_id", "source_label")
+    if not all_differ(first["box_id"]):
+        first = first.unique("box_id", keep="first")
     scored = boxes.select("box_id", "conf").drop_nulls("conf")
     named = crops.select("crop_id", "box_id").join(first, on="box_id").join(scored, on="box_id", how="left")
     return named.drop("box_id")

@@ -5,7 +5,7 @@ import polars as pl
 from trapline.core import label_rules, regions, schemas
 from trapline.core.config import DatasetConfig
 from trapline.core.errors import InputError
-from trapline.core.keys import all_differ
+from trapline.core.keys import all_differ, in_order
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
 from trapline.core.sampling import chances, within_cap
@@ -70,7 +70,7 @@ def dataset(
             "`trapline labels` shows what became of the others."
         )
     frame = frame.with_columns(heldback=_heldback(frame, cfg), weight=pl.lit(1.0))
-    return frame.select(list(schemas.EXAMPLES.columns)).sort("crop_id")
+    return in_order(frame.select(list(schemas.EXAMPLES.columns)), "crop_id")
 
 
 def decide(

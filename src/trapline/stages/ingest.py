@@ -11,6 +11,7 @@ from trapline.core import boxes, merging, pairing, places, schemas, urls
 from trapline.core.alignment import align
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
+from trapline.core.keys import in_order
 from trapline.core.log import Log
 from trapline.formats import annotations, recognise
 from trapline.formats.annotations import Annotations
@@ -65,9 +66,9 @@ def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> I
     images = places.name_sequences(images, cfg.sequence_gap_s, log)
     images = images.with_columns(uri=_without_secrets(images["uri"]))
     return Ingested(
-        images.select(list(schemas.IMAGES.columns)).sort("image_id"),
+        in_order(images.select(list(schemas.IMAGES.columns)), "image_id"),
         places.locations(images),
-        found_boxes.sort("box_id"),
+        in_order(found_boxes, "box_id"),
         labels.sort("image_id", "box_id", "source_label"),
     )
 
