@@ -81,6 +81,7 @@ def crop_detections(
             workers=cfg.num_workers or usable_cores(),
             log=log,
             names=names,
+            hash_frames=False,  # nothing is split here
         )
         failed = crop_stage.failed_images(crops).rename({"image_id": "file"})
         undetected = results.images.drop_nulls("failure").select("file", failure=pl.format("detector: {}", "failure"))
