@@ -12,6 +12,7 @@ _STAGES = ("ingest", "fetch", "crop", "dataset", "split", "embed", "train", "pre
 _PUBLIC = {
     "Project": "trapline.project",
     "init": "trapline.apps.init",
+    "from_old": "trapline.apps.from_old",
     "labels": "trapline.apps.labels",
     "convert": "trapline.apps.convert",
     "Log": "trapline.core.log",
@@ -21,6 +22,7 @@ _PUBLIC = {
 
 if TYPE_CHECKING:
     from trapline.apps.convert import convert as convert
+    from trapline.apps.from_old import from_old as from_old
     from trapline.apps.init import init as init
     from trapline.apps.labels import labels as labels
     from trapline.core.log import Log as Log
