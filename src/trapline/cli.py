@@ -1,6 +1,7 @@
 """The command line: parse, hand over, exit code. Commands are imported only when they run."""
 
 import os
+import signal
 import sys
 
 from cyclopts import App, CycloptsError
@@ -8,6 +9,7 @@ from cyclopts import App, CycloptsError
 from trapline import __version__
 from trapline.core.errors import TraplineError
 
+INTERRUPTED = 130
 HELP = {
     "demo": "Draw a camera-trap project (no download) and run the whole pipeline on it.",
     "init": "Make a project from an export and a folder of images, or add a dataset to one.",
@@ -47,7 +49,10 @@ for name, text in HELP.items():
 
 def main() -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 usage or config, 3 too many failures, 130 interrupted."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the impatient press Ctrl-C twice
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -59,7 +64,7 @@ def run_command(arguments: list[str]) -> int:
     except CycloptsError as error:
         return _say(_usage(error), 2)
     except KeyboardInterrupt:
-        return _say("interrupted. Finished work is kept: the same command continues.", 130)
+        return _say("interrupted. Finished work is kept: the same command continues.", INTERRUPTED)
     except BrokenPipeError:  # `trapline status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -111,6 +111,11 @@ def _recognised(
     if dataset_csv is not None:
         given = {Path(dataset_csv).expanduser(): "classification-ds"}
     for path, kind in given.items():
+        if kind == "folders":
+            raise InputError(
+                f"--annotations {path} is a folder of images. Where folders name the labels, give it as --images alone "
+                f"(trapline init DIR --images {path}, with --folders location/label or so); else name the export."
+            )
         log.note(f"{path.name}: {recognise.title(kind)}")
     return given
 
