@@ -15,6 +15,7 @@ HELP = {
     "init": "Make a project from an export and a folder of images, or add a dataset to one.",
     "run": "Bring the whole project up to date.",
     "status": "Say what is up to date and why not.",
+    "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "estimate": "Say what fetching takes before anything is fetched: images, bytes, time, disk.",
@@ -41,7 +42,7 @@ app = App(
 for name, text in HELP.items():
     group = (
         "Commands"
-        if name in ("demo", "init", "run", "status", "labels", "convert", "estimate")
+        if name in ("demo", "init", "run", "status", "doctor", "labels", "convert", "estimate")
         else "Stages, in the order data flows"
     )
     app.command(f"trapline.commands:{name}", name=name, help=text, group=group)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from trapline.core import config
-from trapline.core.errors import InputError
+from trapline.core.errors import InputError, TraplineError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
@@ -129,6 +129,34 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
+
+
+def doctor(
+    *,
+    json: Annotated[bool, Parameter(negative=(), help="Print the findings as JSON.")] = False,
+    project: ProjectFolder = Path("."),
+) -> None:
+    """Say what this machine can do, and what stands in the way; exit code 1 where something does."""
+    from dataclasses import asdict
+
+    import msgspec
+
+    from trapline.apps.doctor import doctor as look
+
+    found = look(project)
+    faults = [finding for finding in found if finding.state == "fault"]
+    log = ConsoleLog()
+    if json:
+        content = {"fit": not faults, "findings": [asdict(finding) for finding in found]}
+        log.console.print(msgspec.json.format(msgspec.json.encode(content)).decode(), markup=False)
+    else:
+        for finding in found:
+            log.console.print(f"{finding.state:6}{finding.check:14}{finding.says}", markup=False)
+            if finding.remedy:
+                log.console.print(f"{'':20}-> {finding.remedy}", markup=False)
+    if faults:
+        names = ", ".join(sorted({finding.check for finding in faults}))
+        raise TraplineError(f"{len(faults)} of {len(found)} findings stand in the way: {names}.")
 
 
 def labels(
