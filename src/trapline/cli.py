@@ -1,6 +1,7 @@
 """The command line: parse, hand over, exit code. Commands are imported only when they run."""
 
 import os
+import signal
 import sys
 
 from cyclopts import App, CycloptsError
@@ -8,11 +9,13 @@ from cyclopts import App, CycloptsError
 from trapline import __version__
 from trapline.core.errors import TraplineError
 
+INTERRUPTED = 130
 HELP = {
     "demo": "Draw a camera-trap project (no download) and run the whole pipeline on it.",
     "init": "Make a project from an export and a folder of images, or add a dataset to one.",
     "run": "Bring the whole project up to date.",
     "status": "Say what is up to date and why not.",
+    "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "estimate": "Say what fetching takes before anything is fetched: images, bytes, time, disk.",
@@ -39,7 +42,7 @@ app = App(
 for name, text in HELP.items():
     group = (
         "Commands"
-        if name in ("demo", "init", "run", "status", "labels", "convert", "estimate")
+        if name in ("demo", "init", "run", "status", "doctor", "labels", "convert", "estimate")
         else "Stages, in the order data flows"
     )
     app.command(f"trapline.commands:{name}", name=name, help=text, group=group)
@@ -47,7 +50,10 @@ for name, text in HELP.items():
 
 def main() -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 usage or config, 3 too many failures, 130 interrupted."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the impatient press Ctrl-C twice
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -59,7 +65,7 @@ def run_command(arguments: list[str]) -> int:
     except CycloptsError as error:
         return _say(_usage(error), 2)
     except KeyboardInterrupt:
-        return _say("interrupted. Finished work is kept: the same command continues.", 130)
+        return _say("interrupted. Finished work is kept: the same command continues.", INTERRUPTED)
     except BrokenPipeError:  # `trapline status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

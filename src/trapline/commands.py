@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from trapline.core import config
-from trapline.core.errors import InputError
+from trapline.core.errors import InputError, TraplineError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
@@ -29,6 +29,7 @@ def init(
     dataset_csv: Path | None = None,
     folders: str | None = None,
     ready_made: Annotated[bool, Parameter(negative=())] = False,
+    from_old: Path | None = None,
 ) -> None:
     """Make a project from an export and a folder of images, or add a dataset to one.
 
@@ -42,20 +43,29 @@ def init(
         dataset_csv: An old classification_ds.csv instead of exports; `images` is then the folder of its crops.
         folders: Without annotations: what the folders name, outermost first, such as location/label.
         ready_made: The pictures are crops already; they are taken whole.
+        from_old: Instead of all that: the folder of a project of the old chain (with mdcache, images, crops and a
+            BASE_LOGDIR below it). Goes on from the furthest step that is complete (docs/from-the-old-chain.md).
     """
-    from trapline.apps.init import init as make
-
     log = ConsoleLog()
-    project = make(
-        directory,
-        annotations or (),
-        images,
-        dataset,
-        dataset_csv=dataset_csv,
-        folder_names=folders,
-        ready_made=ready_made,
-        log=log,
-    )
+    if from_old is not None:
+        if annotations or images or dataset or dataset_csv or folders or ready_made:
+            raise InputError("--from-old finds annotations, images and crops itself: give it alone.")
+        from trapline.apps.from_old import from_old as move_in
+
+        project = move_in(directory, from_old, log=log)
+    else:
+        from trapline.apps.init import init as make
+
+        project = make(
+            directory,
+            annotations or (),
+            images,
+            dataset,
+            dataset_csv=dataset_csv,
+            folder_names=folders,
+            ready_made=ready_made,
+            log=log,
+        )
     log.note(f"wrote {project.layout.config}")
     log.note(f"next: trapline run --project {directory}")
 
@@ -119,6 +129,34 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
+
+
+def doctor(
+    *,
+    json: Annotated[bool, Parameter(negative=(), help="Print the findings as JSON.")] = False,
+    project: ProjectFolder = Path("."),
+) -> None:
+    """Say what this machine can do, and what stands in the way; exit code 1 where something does."""
+    from dataclasses import asdict
+
+    import msgspec
+
+    from trapline.apps.doctor import doctor as look
+
+    found = look(project)
+    faults = [finding for finding in found if finding.state == "fault"]
+    log = ConsoleLog()
+    if json:
+        content = {"fit": not faults, "findings": [asdict(finding) for finding in found]}
+        log.console.print(msgspec.json.format(msgspec.json.encode(content)).decode(), markup=False)
+    else:
+        for finding in found:
+            log.console.print(f"{finding.state:6}{finding.check:14}{finding.says}", markup=False)
+            if finding.remedy:
+                log.console.print(f"{'':20}-> {finding.remedy}", markup=False)
+    if faults:
+        names = ", ".join(sorted({finding.check for finding in faults}))
+        raise TraplineError(f"{len(faults)} of {len(found)} findings stand in the way: {names}.")
 
 
 def labels(

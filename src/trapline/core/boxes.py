@@ -55,8 +55,10 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
             "naming a box again": boxed.height - unique.height,
         },
     )
-    for reason, what in (("pointing to no image", "image"), *((why, "image_id") for why in _counts(frame, "problem"))):
-        bad = frame.filter(pl.col("left_out") == reason)
+    named = [("left_out", "pointing to no image", "image")]
+    named += [("left_out", why, "image_id") for why in ("with a blank label", *_counts(frame, "problem"))]
+    for column, reason, what in (*named, ("boxless", "with a box of no area", "image_id")):
+        bad = (frame if column == "left_out" else kept).filter(pl.col(column) == reason)
         if bad.height:
             log.warn(f"{bad.height} annotations {reason} (first: {bad['source_id'][0]}, image {bad[what][0]}).")
     boxes = unique.select(

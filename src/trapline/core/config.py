@@ -197,6 +197,8 @@ class SplitConfig(Section):
     """Share of crops and locations for test."""
     match_test: str | None = None
     """A former splits.json: its test locations are test again, and nothing else is."""
+    match_splits: str | None = None
+    """A former splits.json that is kept whole: its locations stay in the splits they were in, new ones are assigned."""
     folds: int = Field(default=0, ge=0)
     """Cross-validation in so many parts: fold 0 is test, fold 1 val, the others train. 0: none; else at least 3."""
     fix: bool = False
@@ -214,6 +216,9 @@ class SplitConfig(Section):
             raise ValueError(f"split: folds {self.folds} leave nothing for train; 3 or more, or 0 for none")
         if self.folds and self.match_test is not None:
             raise ValueError("split: match_test fixes the test set, and folds test on every place; choose one")
+        if self.match_splits is not None and (self.folds or self.match_test is not None):
+            other = "folds" if self.folds else "match_test"
+            raise ValueError(f"split: match_splits keeps all of a former split, which {other} contradicts; choose one")
         return self
 
 

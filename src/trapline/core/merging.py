@@ -20,6 +20,8 @@ AGAIN, TWICE, SAME_NAME = (
 )
 _OWN = ("source_id", "file_name", "dataset", "rank", "detections", "image_id")  # what is never taken from older files
 
+SHOWN = 120  # characters of a hostile file name in a message
+
 
 def merge(listed: pl.DataFrame, objects: pl.DataFrame, log: Log) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Merge what files list; says what was left out and why.
@@ -47,7 +49,8 @@ def merge(listed: pl.DataFrame, objects: pl.DataFrame, log: Log) -> tuple[pl.Dat
     counts = {reason: n for reason, n, _ in unsafe.iter_rows()}
     log.account("images listed", listed.height, "images", images.height, {**again, **counts})
     for reason, n, name in unsafe.iter_rows():
-        log.warn(f"{n} images left out: {reason} (first: {name!r}). Rename them in the export.")
+        first = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+        log.warn(f"{n} images left out: {reason} (first: {first!r}). Rename them in the export.")
     return images, _placed(objects, aliases, named.filter(pl.col("unsafe").is_not_null()), log)
 
 

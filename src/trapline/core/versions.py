@@ -5,7 +5,7 @@ VERSIONS = {
     "fetch": 1,
     "crop": 2,
     "dataset": 1,
-    "split": 1,
+    "split": 2,
     "embed": 1,
     "train": 1,
     "predict": 1,

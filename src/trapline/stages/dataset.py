@@ -69,6 +69,7 @@ def dataset(
             f"all {frame.height} examples are of one label, {frame['labels'][0][0]}: there is nothing to tell apart. "
             "`trapline labels` shows what became of the others."
         )
+    _warn_of_names(frame["labels"].explode().unique().sort().to_list(), log)
     frame = frame.with_columns(heldback=_heldback(frame, cfg), weight=pl.lit(1.0))
     return in_order(frame.select(list(schemas.EXAMPLES.columns)), "crop_id")
 
@@ -111,6 +112,25 @@ def decide(
     frame = frame.with_columns(group_id=_group(frame, cfg, locations))
     frame = _rare_labels(frame, cfg, log)
     return _caps(frame, cfg, rules)
+
+
+def _warn_of_names(labels: list[str], log: Log) -> None:
+    """Say which names look like one label, and which other programs will misread."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(" ".join(label.casefold().split()), []).append(label)
+    same = [names for names in alike.values() if len(names) > 1]
+    if same:
+        log.warn(
+            f"{len(same)} labels are spelt in several ways and are taken for different ones (first: "
+            f"{', '.join(map(repr, same[0]))}). Merge them: trapline labels --suggest labels.yaml"
+        )
+    commas = [label for label in labels if "," in label]
+    if commas:
+        log.warn(
+            f"{len(commas)} labels hold a comma (first: {commas[0]!r}), which parts several labels in "
+            "classification_ds.csv: other programs will read it so. Rename them with dataset: label_map."
+        )
 
 
 def label_counts(examples: pl.DataFrame) -> pl.DataFrame:

@@ -196,7 +196,10 @@ def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     former = None
     if split_cfg.match_test is not None:
         former = ms_classification.read_splits(context.layout.resolve(split_cfg.match_test), "test")
-    splits = split_stage.split(examples, split_cfg, former_test=former, twins=twins, log=log)
+    kept = None
+    if split_cfg.match_splits is not None:
+        kept = ms_classification.read_all_splits(context.layout.resolve(split_cfg.match_splits))
+    splits = split_stage.split(examples, split_cfg, former_test=former, former_splits=kept, twins=twins, log=log)
     leaks = leaks_stage.leaks(twins, splits, log=log)
     outputs = write(context, {"splits": splits, "leaks": leaks})
     tables.save_csv(context.layout.root / "leaks.csv", leaks)
@@ -205,5 +208,6 @@ def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 
 
 def former_split_digest(context: Context, cfg: Section) -> dict[str, str]:
-    path = cast(config.SplitConfig, cfg).match_test
-    return {path: file_digest(context.layout.resolve(path))} if path is not None else {}
+    split_cfg = cast(config.SplitConfig, cfg)
+    named = (split_cfg.match_test, split_cfg.match_splits)
+    return {path: file_digest(context.layout.resolve(path)) for path in named if path is not None}
