@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,14 +13,21 @@ import polars as pl
 from trapline.core.config import TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
+from trapline.formats.ms_classification import read_label_index
 from trapline.io import atomic
 from trapline.io.ledger import fingerprint
 from trapline.learn import device as devices
-from trapline.learn.loop import BEST, Task, fit
+from trapline.learn import processes, weights
+from trapline.learn.clock import Clock
+from trapline.learn.keeping import BEST, LAST
+from trapline.learn.loop import fit
 from trapline.learn.models import build, transform_of
+from trapline.learn.task import Task
 from trapline.learn.transforms import Transform
+from trapline.learn.weights import Weights
 
 PARAMS, DONE = "params.json", "done.json"
+LABEL_INDEX = "label_index.json"
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,9 @@ class TrainResult:
         run_dir: The run's folder.
         checkpoint: Its best checkpoint: everything needed to predict.
         best_epoch: The checkpoint's epoch; 0 is the probe.
-        best_val_macro_recall: Its macro recall on val; None without val examples.
+        best_val_macro_recall: Its macro recall on val; None without val examples, or where crops have several labels.
         epochs: Epochs that were trained.
+        best_val_mean_ap: Where crops have several labels: its mean average precision on val.
     """
 
     run_dir: Path
@@ -40,15 +48,24 @@ class TrainResult:
     best_epoch: int
     best_val_macro_recall: float | None
     epochs: int
+    best_val_mean_ap: float | None = None
 
 
-class Done(msgspec.Struct):
+class Done(msgspec.Struct, omit_defaults=True):
     """done.json: written last; a run with it is finished."""
 
     checkpoint: str  # relative to the run's folder
     best_epoch: int
     best_val_macro_recall: float | None
     epochs: int
+    best_val_mean_ap: float | None = None
+
+    def result(self, run_dir: Path) -> TrainResult:
+        """The same, with paths."""
+        best = run_dir / self.checkpoint
+        return TrainResult(
+            run_dir, best, self.best_epoch, self.best_val_macro_recall, self.epochs, self.best_val_mean_ap
+        )
 
 
 class Params(msgspec.Struct):
@@ -65,42 +82,62 @@ class Params(msgspec.Struct):
 
 
 def train(
-    examples: pl.DataFrame, splits: pl.DataFrame, cfg: TrainConfig, *, crops_dir: Path, run_dir: Path, log: Log
+    examples: pl.DataFrame,
+    splits: pl.DataFrame,
+    cfg: TrainConfig,
+    *,
+    crops_dir: Path,
+    run_dir: Path,
+    log: Log,
+    root: Path | None = None,
+    clock: Clock | None = None,
 ) -> TrainResult:
     """Train a classifier, or go on with a training that was stopped; a finished one returns its result at once.
 
-    Killed at any step and called again, it ends (on the CPU) with the weights and metrics of an unbroken run.
+    Killed at any step and called again, it ends (on the CPU) with the weights and metrics of an unbroken run. Called
+    by several processes that torchrun started, they train together, and the first of them writes.
 
     Args:
-        examples: EXAMPLES rows; each with one label. `heldback` ones are not trained on.
+        examples: EXAMPLES rows; each with one label, unless `multilabel`. `heldback` ones are not trained on.
         splits: SPLITS rows of the examples' groups. Examples of groups without a split, and of test, are left out.
         crops_dir: A crop's file is `crops_dir / crop_id`.
-        run_dir: The run's folder: params.json, checkpoints/{last,best}.pt, metrics.jsonl, tensorboard/, done.json.
+        run_dir: The run's folder: params.json, machine.json, checkpoints/{last,best}.pt, metrics.jsonl, tensorboard/,
+            done.json.
+        root: What relative paths in `cfg` are relative to. Default: the current folder.
+        clock: What is left of the time budget, where it began before. Default: it begins now.
 
     Raises:
-        InputError: Nothing to train on, only one label, an example with several labels, an unknown model; no epochs
-            and no probe.
-        TraplineError: `run_dir` holds another training; crops are missing; the loss is not a number.
+        InputError: Nothing to train on, only one label, an example with several labels, an unknown model, weights that
+            do not fit; no epochs and no probe.
+        TraplineError: `run_dir` holds another training; crops are missing; the loss is not a number; no memory, no
+            disk. TimeIsUp: The time budget is used up.
     """
-    if cfg.epochs == 0 and cfg.head_start != "probe":
+    clock = clock or Clock(cfg.time_budget_s)
+    if not cfg.planned_epochs and cfg.head_start == "random":
         raise InputError("0 epochs train nothing without a probe: set epochs to 1 or more, or head_start to probe.")
-    labels, parts = _select(examples, splits, log)
-    sizes = {name: _file_sizes(part, crops_dir, name) for name, part in parts.items()}
     device = devices.resolve(cfg.device)
-    asked = _params(cfg, labels, parts, sizes, str(device))
-    kept = _settle_params(run_dir, asked, log)
+    together = processes.join(device)
+    if not together.first:
+        log = Log()
+    labels, parts = _select(examples, splits, cfg, log)
+    sizes = {name: _file_sizes(part, crops_dir, name) for name, part in parts.items()}
+    begun = (run_dir / "checkpoints" / LAST).exists() or (run_dir / DONE).exists()
+    start = None if begun else _weights(cfg, root or Path())
+    asked = _params(cfg, labels, parts, sizes, str(device), start)
+    kept = together.from_first(_settle_params(run_dir, asked, log) if together.first else asked)
     if (done := _read(run_dir / DONE, Done)) is not None:
-        return TrainResult(run_dir, run_dir / done.checkpoint, done.best_epoch, done.best_val_macro_recall, done.epochs)
+        return done.result(run_dir)
     index = {label: number for number, label in enumerate(labels)}
     rows, val = parts["train"], parts["val"]
     task = Task(
         labels=tuple(labels),
         crop_ids=tuple(rows["crop_id"]),
         paths=tuple(crops_dir / crop_id for crop_id in rows["crop_id"]),
-        targets=np.array([index[label] for label in rows["label"]], dtype=np.int64),
+        targets=_targets(rows, index, multilabel=cfg.multilabel),
         weights=rows["weight"].to_numpy().astype(np.float64),
         val_paths=tuple(crops_dir / crop_id for crop_id in val["crop_id"]),
-        val_targets=np.array([index[label] for label in val["label"]], dtype=np.int64),
+        val_targets=_targets(val, index, multilabel=cfg.multilabel),
+        groups=np.unique(rows["group_id"].to_numpy(), return_inverse=True)[1],
     )
     # Not in the checkpoints: what does not change them.
     decisive = {name: value for name, value in kept.config.items() if name not in TrainConfig.inert}
@@ -114,28 +151,52 @@ def train(
         threads=kept.threads,
         trained=trained,
         log=log,
+        start=start,
+        processes=together,
+        clock=clock,
     )
-    done = Done(f"checkpoints/{BEST}", end.best_epoch, end.best_recall, end.epoch)
-    _write(run_dir / DONE, done)
-    if end.epoch < cfg.epochs:
+    scores = (None, end.best_score) if cfg.multilabel else (end.best_score, None)
+    done = Done(f"checkpoints/{BEST}", end.best_epoch, scores[0], end.epoch, scores[1])
+    if together.first:
+        _write(run_dir / DONE, done)
+    if end.epoch < cfg.planned_epochs:
         log.note(f"stopped after epoch {end.epoch}: no better on val for {cfg.patience} epochs")
-    return TrainResult(run_dir, run_dir / done.checkpoint, done.best_epoch, done.best_val_macro_recall, done.epochs)
+    return done.result(run_dir)
 
 
-def _select(examples: pl.DataFrame, splits: pl.DataFrame, log: Log) -> tuple[list[str], dict[str, pl.DataFrame]]:
-    """All labels in sorted order, and the train and val rows (crop_id, label, weight), sorted by crop_id."""
+def _weights(cfg: TrainConfig, root: Path) -> Weights | None:
+    """The weights that the configuration names, with the labels of their outputs where these can be known."""
+    if cfg.weights is None:
+        return None
+    path = root / Path(cfg.weights).expanduser()
+    beside = path.parent / LABEL_INDEX
+    index = root / Path(cfg.weights_labels).expanduser() if cfg.weights_labels is not None else beside
+    names = read_label_index(index) if cfg.weights_labels is not None or beside.exists() else None
+    return weights.read(path, names)
+
+
+def _targets(rows: pl.DataFrame, index: Mapping[str, int], *, multilabel: bool) -> np.ndarray:
+    """Label indices, int64 [n]; of several labels float32 [n, labels] of 0 and 1."""
+    if not multilabel:
+        return np.array([index[label[0]] for label in rows["labels"]], dtype=np.int64)
+    found = np.zeros((rows.height, len(index)), dtype=np.float32)
+    for row, labels in enumerate(rows["labels"]):
+        found[row, [index[label] for label in labels]] = 1
+    return found
+
+
+def _select(
+    examples: pl.DataFrame, splits: pl.DataFrame, cfg: TrainConfig, log: Log
+) -> tuple[list[str], dict[str, pl.DataFrame]]:
+    """All labels in sorted order, and the train and val rows (crop_id, labels, weight, group_id), by crop_id."""
     several = examples.filter(pl.col("labels").list.len() != 1)
-    if several.height:
+    if several.height and not cfg.multilabel:
         raise InputError(
             f"{several.height:,} of {examples.height:,} crops have no label or several (first: "
-            f"{several['crop_id'][0]}). Training on several labels per crop is not yet supported: leave them out."
+            f"{several['crop_id'][0]}). Leave them out, or learn each label by itself: --multilabel."
         )
-    frame = (
-        examples.join(splits.select("group_id", "split"), on="group_id", how="left")
-        .with_columns(label=pl.col("labels").list.first())
-        .sort("crop_id")
-    )
-    columns = ["crop_id", "label", "weight"]
+    frame = examples.join(splits.select("group_id", "split"), on="group_id", how="left").sort("crop_id")
+    columns = ["crop_id", "labels", "weight", "group_id"]
     usable = frame.filter((pl.col("split") == "train") & ~pl.col("heldback"))
     rows = usable.filter(pl.col("weight") > 0).select(columns)
     val = frame.filter(pl.col("split") == "val").select(columns)
@@ -154,9 +215,9 @@ def _select(examples: pl.DataFrame, splits: pl.DataFrame, log: Log) -> tuple[lis
     )
     if not rows.height:
         raise InputError(f"none of {examples.height:,} examples is in the train split: there is nothing to train on.")
-    labels = sorted(frame["label"].unique())
-    seen = set(rows["label"])
-    if len(seen) == 1:
+    labels = sorted(frame["labels"].explode().drop_nulls().unique())
+    seen = set(rows["labels"].explode())
+    if len(seen) == 1 and not (cfg.multilabel and (rows["labels"].list.len() == 0).any()):
         raise InputError(
             f"all {rows.height:,} training crops are labelled {next(iter(seen))!r}: a classifier needs two labels or "
             "more. Check the label map and the excluded labels."
@@ -165,7 +226,8 @@ def _select(examples: pl.DataFrame, splits: pl.DataFrame, log: Log) -> tuple[lis
     if not val.height:
         log.warn("val is empty: there is no early stopping, and the last epoch counts as the best")
     else:
-        absent = [label for label in labels if label in seen and label not in set(val["label"])]
+        held = set(val["labels"].explode())
+        absent = [label for label in labels if label in seen and label not in held]
         _warn("early stopping does not see all labels: val has no crops of", absent, log)
     return labels, {"train": rows, "val": val}
 
@@ -198,11 +260,14 @@ def _params(
     parts: Mapping[str, pl.DataFrame],
     sizes: Mapping[str, list[int]],
     device: str,
+    start: Weights | None,
 ) -> Params:
     """What this training is, with nothing left to a default."""
     transform = transform_of(build(cfg.timm_name, len(labels), pretrained=False), cfg.image_size)
-    counts = {name: dict(zip(*part.group_by("label").len().sort("label"), strict=True)) for name, part in parts.items()}
-    content = [[name, part.rows(), sizes[name]] for name, part in parts.items()]
+    if start is not None and start.transform is not None:
+        transform = replace(start.transform, image_size=cfg.image_size or start.transform.image_size)
+    counts = {name: _counts(part) for name, part in parts.items()}
+    content = [[name, part.drop("group_id").rows(), sizes[name]] for name, part in parts.items()]
     return Params(
         config={**cfg.model_dump(), "image_size": transform.image_size, "device": device},
         labels=labels,
@@ -213,6 +278,11 @@ def _params(
         transform=transform.as_dict(),
         versions={name: version(name) for name in ("trapline", "torch", "timm", "numpy", "pillow")},
     )
+
+
+def _counts(rows: pl.DataFrame) -> dict[str, int]:
+    """Label -> crops."""
+    return dict(rows["labels"].explode().drop_nulls().value_counts().sort("labels").rows())
 
 
 def _settle_params(run_dir: Path, asked: Params, log: Log) -> Params:
