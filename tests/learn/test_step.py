@@ -112,6 +112,25 @@ def test_running_out_of_memory_repeats_the_step_in_halves(kind):
     assert sizes == [6, 3]
 
 
+class Hungry(nn.Module):
+    """Wants more memory than there are addresses, for more than `most` crops."""
+
+    def __init__(self, inner, most):
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, x):
+        if len(x) > self.most:
+            torch.empty(len(x), 1 << 46)
+        return self.inner(x)
+
+
+def test_a_real_refusal_of_memory_is_known():
+    sizes = []
+    assert_close(trained(Hungry(inner(), most=3), shrunk=sizes.append), trained(inner()))
+    assert sizes == [6, 3]
+
+
 def test_a_failed_attempt_leaves_no_statistics_behind():
     whole, broken = inner(norm=True), Fragile(inner(norm=True), forward_at=(1,), backward_at=(2,))
     found = trained(broken, steps=1, micro_batch=12)[1]
@@ -131,7 +150,9 @@ def test_dropout_is_drawn_again_the_same():
 def test_not_even_one_crop_fits():
     model = Fragile(inner(), forward_at=range(1, 100))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(TraplineError, match=r"does not hold a step with 1 crop\(s\) at a time.*--image-size.*--freeze"):
+    with pytest.raises(
+        TraplineError, match=r"does not hold a step with 1 crop\(s\) at a time \(CUDA out of .*--image-size.*--freeze"
+    ):
         trained(model)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 

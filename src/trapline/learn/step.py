@@ -107,8 +107,7 @@ class Stepper:
         """The mean loss over the whole batch, its gradient left in the parameters; smaller micro-batches if needed."""
         before = [buffer.clone() for buffer in self.moving()]
         while True:
-            short = False
-            loss = 0.0
+            short, reason, loss = False, "", 0.0
             self.optimizer.zero_grad(set_to_none=True)
             torch.manual_seed(seed)
             try:
@@ -116,7 +115,7 @@ class Stepper:
             except Exception as error:  # torch has no common type for running out of memory
                 if not memory.is_out_of_memory(error):
                     raise
-                short = True
+                short, reason = True, (str(error).splitlines() or [""])[0][:120]
             # The exception is gone by now, and the tensors that its frames held.
             loss, anyone_short = self.processes.add_up(self.model, [loss, float(short)])
             if not anyone_short:
@@ -125,7 +124,7 @@ class Stepper:
             for buffer, value in zip(self.moving(), before, strict=True):
                 buffer.copy_(value)
             memory.release(self.device)
-            self._halve(len(targets))
+            self._halve(len(targets), reason)
 
     def _accumulate(self, pixels: np.ndarray, targets: np.ndarray, of: int) -> float:
         n = len(targets)
@@ -144,14 +143,14 @@ class Stepper:
             self.scaler.scale(loss).backward()
         return total
 
-    def _halve(self, n: int) -> None:
+    def _halve(self, n: int, reason: str) -> None:
         now = min(self.micro_batch, max(n, 1))
         least = 2 if self.moving() else 1
         if now <= least:
             raise TraplineError(
-                f"the memory of {self.device} does not hold a step with {now} crop(s) at a time. Try a smaller "
-                "--image-size or a smaller --model, freeze more of it (--freeze 0.8), or close what else uses the "
-                "memory. The last checkpoint is good."
+                f"the memory of {self.device} does not hold a step with {now} crop(s) at a time ({reason}). Try a "
+                "smaller --image-size or a smaller --model, freeze more of it (--freeze 0.8), or close what else uses "
+                "the memory. The last checkpoint is good."
             )
         self.micro_batch = max(now // 2, least)
         self.shrunk(self.micro_batch)

@@ -85,7 +85,7 @@ def install(model: nn.Module, weights: Weights, name: str, labels: Sequence[str]
     head_names = [key for key, parameter in model.named_parameters() if id(parameter) in head]
     source = _as_timm(weights, list(target))
     body = {key for key in target if key not in head_names}
-    problem = _misfit({key: target[key] for key in body}, source)
+    problem = _misfit({key: target[key] for key in body}, source) or _left_over(target, source)
     if problem is None and weights.model is not None and weights.model.partition(".")[0] != name.partition(".")[0]:
         problem = f"it is of {weights.model}"
     if problem is None and weights.kind in ("lukemelas", "torchvision") and name not in _names_of(weights.kind):
@@ -190,6 +190,12 @@ def _misfit(target: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tenso
     return None
 
 
+def _left_over(target: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tensor]) -> str | None:
+    """Whether tensors have no place in a model: what it is, or None."""
+    extra = [key for key in source if key not in target]
+    return f"{len(extra)} of its {len(source)} tensors have no place, first {extra[0]}" if extra else None
+
+
 def _names_of(kind: str) -> dict[str, int]:
     """timm's models that compute as another implementation's do, with the number of their variant."""
     if kind == "lukemelas":
@@ -207,6 +213,7 @@ def _fitting(weights: Weights) -> str | None:
         with torch.device("meta"):
             target = timm.create_model(name).state_dict()
         body = {key: value for key, value in target.items() if not key.startswith(("fc.", "classifier."))}
-        if _misfit(body, _as_timm(weights, list(target))) is None:
+        source = _as_timm(weights, list(target))
+        if _misfit(body, source) is None and _left_over(target, source) is None:
             return name
     return None

@@ -295,7 +295,8 @@ def _settle_params(run_dir: Path, asked: Params, log: Log) -> Params:
     found = _read(path, Params)
     if found is None:
         _write(path, asked)
-        return asked
+        # As it will be read after a kill, to the identity of its strings: so checkpoints are equal byte by byte.
+        return msgspec.json.decode(path.read_bytes(), type=Params)
     differ = [
         f"{name} is {found.config.get(name)}, asked for {value}"
         for name, value in asked.config.items()
