@@ -159,7 +159,7 @@ def test_not_even_one_crop_fits():
 
 def test_other_errors_are_not_swallowed():
     model = Fragile(inner())
-    model._fail = lambda gradient: 1 / 0
+    vars(model)["_fail"] = lambda gradient: 1 / 0
     model.backward_at = (1,)
     with pytest.raises(ZeroDivisionError):
         trained(model)
@@ -172,9 +172,9 @@ def test_what_is_no_number_changes_no_weight(where, what):
     model = inner()
     if where == "loss":
         model.append(nn.Module())
-        model[-1].forward = lambda x: x * float("nan")
+        vars(model[-1])["forward"] = lambda x: x * float("nan")
     else:
-        model[0].weight.register_hook(lambda gradient: gradient * float("nan"))
+        next(model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(NotFinite, match=what):
         trained(model, steps=1)
@@ -193,10 +193,10 @@ def test_one_crop_has_no_statistics():
 
 def test_the_micro_batch_for_a_cpu():
     assert trial.fitting(64, 1e6, None) == 64
-    assert trial.fitting(64, 1e6, 1e9) == 64
-    assert trial.fitting(64, 1e8, 1e9) == 4
-    assert trial.fitting(50, 1e8, 2.6e9) == 13
-    assert trial.fitting(64, 1e12, 1e9) == 1
+    assert trial.fitting(64, 1e6, 10**9) == 64
+    assert trial.fitting(64, 1e8, 10**9) == 4
+    assert trial.fitting(50, 1e8, 2_600_000_000) == 13
+    assert trial.fitting(64, 1e12, 10**9) == 1
 
 
 def test_half_precision_has_to_be_clearly_faster():

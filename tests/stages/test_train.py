@@ -268,13 +268,13 @@ def test_a_vanished_crop_is_named(tmp_path):
 @pytest.mark.parametrize("crop_id", ["g1_bee_1.png", "g3_ant_0.png"])
 def test_a_crop_that_breaks_during_training_is_named(tmp_path, crop_id, monkeypatch):
     examples, splits = draw(tmp_path / "crops")
-    start = Training._start_from_probe
+    start = Training.resume_or_start
 
     def breaks_then(self):
         (tmp_path / "crops" / crop_id).write_bytes(b"broken")
         return start(self)
 
-    monkeypatch.setattr(Training, "_start_from_probe", breaks_then)
+    monkeypatch.setattr(Training, "resume_or_start", breaks_then)
     with pytest.raises(TraplineError, match=rf"cannot be used \(first: .*{crop_id}: not an image"):
         run(tmp_path, examples, splits)
     monkeypatch.undo()

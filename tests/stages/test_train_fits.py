@@ -56,11 +56,11 @@ def breaking(monkeypatch, steps):
 
 
 def test_out_of_memory_at_five_random_steps_changes_nothing(undisturbed, monkeypatch):
-    folder, *data = undisturbed
+    folder, examples, splits = undisturbed
     steps = random.Random(0).sample(range(15), 5)
     seen = breaking(monkeypatch, steps)
     log = Log()
-    run(folder, *data, BN_FREE, name="broken", log=log)
+    run(folder, examples, splits, BN_FREE, name="broken", log=log)
     assert sorted(seen) == sorted(steps)
     told = [warning for warning in log.warnings if "memory ran out" in warning]
     assert len(told) == 5
@@ -80,10 +80,10 @@ def test_out_of_memory_at_five_random_steps_changes_nothing(undisturbed, monkeyp
 
 def test_a_killed_training_goes_on_with_the_micro_batch_that_fitted(undisturbed, monkeypatch, tmp_path):
     """Bit for bit as one that was not killed, but ran out of memory at the same step."""
-    folder, *data = undisturbed
+    folder, examples, splits = undisturbed
     (tmp_path / "crops").symlink_to(folder / "crops")
     breaking(monkeypatch, [2])
-    run(tmp_path, *data, BN_FREE, name="whole", epochs=4)
+    run(tmp_path, examples, splits, BN_FREE, name="whole", epochs=4)
     monkeypatch.undo()
     monkeypatch.setattr("trapline.learn.device.cores", lambda: 1)
     breaking(monkeypatch, [2])
@@ -92,7 +92,7 @@ def test_a_killed_training_goes_on_with_the_micro_batch_that_fitted(undisturbed,
     stops = 0
     while True:
         try:
-            run(tmp_path, *data, BN_FREE, name="pieces", epochs=4, time_budget="1s")
+            run(tmp_path, examples, splits, BN_FREE, name="pieces", epochs=4, time_budget="1s")
             break
         except TimeIsUp:
             stops += 1
@@ -102,11 +102,11 @@ def test_a_killed_training_goes_on_with_the_micro_batch_that_fitted(undisturbed,
 
 
 def test_moving_statistics_are_mentioned(undisturbed, monkeypatch, tmp_path):
-    folder, *data = undisturbed
+    folder, examples, splits = undisturbed
     (tmp_path / "crops").symlink_to(folder / "crops")
     breaking(monkeypatch, [1])
     log = Log()
-    run(tmp_path, *data, SMALL, epochs=1, log=log)
+    run(tmp_path, examples, splits, SMALL, epochs=1, log=log)
     assert "BatchNorm now takes its statistics over fewer crops" in " ".join(log.warnings)
 
 

@@ -120,7 +120,7 @@ class Training:
             self.known_labels = weights.install(self.model, start, cfg.timm_name, task.labels)
         self.model.to(device)
         alone = len(task.paths) < 2 * self.per_epoch * processes.world  # a batch of one crop has no statistics
-        still = cfg.pretrained or start is not None or alone
+        still = cfg.pretrained or cfg.weights is not None or alone
         self.still = models.freeze(self.model, cfg.freeze, statistics=still)
         self.unfrozen = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.average = schedule.Average(self.model)
@@ -130,6 +130,7 @@ class Training:
         if processes.first:
             self.keeper.check_room(self.model)
         machine = self._machine()
+        self.precision = machine.precision
         self.stepper = self._stepper(machine.precision, machine.micro_batch, on_trial=False)
         if self.resumed:
             self._restore()
@@ -193,7 +194,7 @@ class Training:
             used = say_size(memory.peak(self.device))
             advance(len(batch), f"epoch {epoch} of {cfg.planned_epochs}, loss {loss:.3f}, {used}")
             if time.monotonic() - saved > 60 * cfg.checkpoint_minutes:
-                self._save_last()
+                self.save()
                 saved = time.monotonic()
             if now.batch < self.per_epoch:
                 self._stop_in_time(time.monotonic() - begin)
@@ -235,7 +236,7 @@ class Training:
         if better and self.processes.first:
             self.keeper.save_best(self._checkpoint(val))
         self.moved += 1
-        self._save_last()
+        self.save()
         self._tell(row, better)
         if epoch < self.cfg.planned_epochs and not self.out_of_patience():
             self._stop_in_time(0.0)
@@ -243,6 +244,13 @@ class Training:
     def out_of_patience(self) -> bool:
         """Whether val has not become better for `patience` epochs."""
         return self.now.best_score is not None and self.now.epoch - self.now.best_epoch >= self.cfg.patience
+
+    def seconds_per_crop(self, paths: Sequence[Path]) -> float:
+        """How long the inference loop takes with this model, per crop, after a few to warm up."""
+        self._infer(paths[:8], "features")
+        begin = time.monotonic()
+        self._infer(paths, "features")
+        return (time.monotonic() - begin) / len(paths)
 
     def close(self) -> None:
         """End what runs beside."""
@@ -373,7 +381,7 @@ class Training:
             return
         if self.processes.from_first(self.clock.allows(next_s + self.save_s)):
             return
-        self._save_last()
+        self.save()
         left = (self.cfg.planned_epochs - self.now.epoch) * self.per_epoch - self.now.batch
         pace = self.now.seconds / self.now.batch if self.now.batch else None
         raise self.clock.time_is_up(self._place(), None if pace is None else pace * left)
@@ -392,7 +400,8 @@ class Training:
             trained=self.trained,
         )
 
-    def _save_last(self) -> None:
+    def save(self) -> None:
+        """Write last.pt: everything that going on needs."""
         self._settle()
         if not self.processes.first:
             return

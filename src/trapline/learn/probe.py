@@ -65,7 +65,7 @@ def _fit_several(
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 classifier.fit(scaled, own, sample_weight=weights)
             weight[k] = classifier.coef_[0] / scale
-            bias[k] = float(classifier.intercept_.item()) - weight[k] @ mean
+            bias[k] = np.asarray(classifier.intercept_)[0] - weight[k] @ mean
     return weight.astype(np.float32), bias.astype(np.float32)
 
 

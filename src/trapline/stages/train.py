@@ -1,13 +1,10 @@
 """train: fine-tune a model on the train split, stop early on val, never look at test."""
 
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from trapline.core.config import TrainConfig
@@ -19,10 +16,10 @@ from trapline.io.ledger import fingerprint
 from trapline.learn import device as devices
 from trapline.learn import processes, weights
 from trapline.learn.clock import Clock
+from trapline.learn.examples import Lesson, lesson
 from trapline.learn.keeping import BEST, LAST
 from trapline.learn.loop import fit
 from trapline.learn.models import build, transform_of
-from trapline.learn.task import Task
 from trapline.learn.transforms import Transform
 from trapline.learn.weights import Weights
 
@@ -119,26 +116,16 @@ def train(
     together = processes.join(device)
     if not together.first:
         log = Log()
-    labels, parts = _select(examples, splits, cfg, log)
-    sizes = {name: _file_sizes(part, crops_dir, name) for name, part in parts.items()}
+    chosen = lesson(examples, splits, cfg, crops_dir, log)
     begun = (run_dir / "checkpoints" / LAST).exists() or (run_dir / DONE).exists()
-    start = None if begun else _weights(cfg, root or Path())
-    asked = _params(cfg, labels, parts, sizes, str(device), start)
-    kept = together.from_first(_settle_params(run_dir, asked, log) if together.first else asked)
+    start = None if begun else starting_weights(cfg, root or Path())
+    former = _read(run_dir / PARAMS, Params)
+    own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
+    asked = _params(cfg, chosen, str(device), input_of(cfg, own))
+    kept = together.from_first(_settle_params(run_dir, former, asked, log) if together.first else asked)
     if (done := _read(run_dir / DONE, Done)) is not None:
         return done.result(run_dir)
-    index = {label: number for number, label in enumerate(labels)}
-    rows, val = parts["train"], parts["val"]
-    task = Task(
-        labels=tuple(labels),
-        crop_ids=tuple(rows["crop_id"]),
-        paths=tuple(crops_dir / crop_id for crop_id in rows["crop_id"]),
-        targets=_targets(rows, index, multilabel=cfg.multilabel),
-        weights=rows["weight"].to_numpy().astype(np.float64),
-        val_paths=tuple(crops_dir / crop_id for crop_id in val["crop_id"]),
-        val_targets=_targets(val, index, multilabel=cfg.multilabel),
-        groups=np.unique(rows["group_id"].to_numpy(), return_inverse=True)[1],
-    )
+    task = chosen.task(crops_dir, multilabel=cfg.multilabel)
     # Not in the checkpoints: what does not change them.
     decisive = {name: value for name, value in kept.config.items() if name not in TrainConfig.inert}
     trained = {"config": decisive, "fingerprint": kept.fingerprint, "versions": kept.versions}
@@ -164,7 +151,7 @@ def train(
     return done.result(run_dir)
 
 
-def _weights(cfg: TrainConfig, root: Path) -> Weights | None:
+def starting_weights(cfg: TrainConfig, root: Path) -> Weights | None:
     """The weights that the configuration names, with the labels of their outputs where these can be known."""
     if cfg.weights is None:
         return None
@@ -175,124 +162,38 @@ def _weights(cfg: TrainConfig, root: Path) -> Weights | None:
     return weights.read(path, names)
 
 
-def _targets(rows: pl.DataFrame, index: Mapping[str, int], *, multilabel: bool) -> np.ndarray:
-    """Label indices, int64 [n]; of several labels float32 [n, labels] of 0 and 1."""
-    if not multilabel:
-        return np.array([index[label[0]] for label in rows["labels"]], dtype=np.int64)
-    found = np.zeros((rows.height, len(index)), dtype=np.float32)
-    for row, labels in enumerate(rows["labels"]):
-        found[row, [index[label] for label in labels]] = 1
-    return found
+def input_of(cfg: TrainConfig, own: Transform | None) -> Transform:
+    """From a crop to the model's input.
+
+    Args:
+        own: Of the checkpoint that it starts from, if it does.
+    """
+    if own is None or cfg.weights is None:
+        return transform_of(build(cfg.timm_name, 2, pretrained=False), cfg.image_size)
+    return replace(own, image_size=cfg.image_size or own.image_size)
 
 
-def _select(
-    examples: pl.DataFrame, splits: pl.DataFrame, cfg: TrainConfig, log: Log
-) -> tuple[list[str], dict[str, pl.DataFrame]]:
-    """All labels in sorted order, and the train and val rows (crop_id, labels, weight, group_id), by crop_id."""
-    several = examples.filter(pl.col("labels").list.len() != 1)
-    if several.height and not cfg.multilabel:
-        raise InputError(
-            f"{several.height:,} of {examples.height:,} crops have no label or several (first: "
-            f"{several['crop_id'][0]}). Leave them out, or learn each label by itself: --multilabel."
-        )
-    frame = examples.join(splits.select("group_id", "split"), on="group_id", how="left").sort("crop_id")
-    columns = ["crop_id", "labels", "weight", "group_id"]
-    usable = frame.filter((pl.col("split") == "train") & ~pl.col("heldback"))
-    rows = usable.filter(pl.col("weight") > 0).select(columns)
-    val = frame.filter(pl.col("split") == "val").select(columns)
-    log.account(
-        "examples",
-        frame.height,
-        "training crops",
-        rows.height,
-        {
-            "in val": val.height,
-            "in test": frame.filter(pl.col("split") == "test").height,
-            "held back": frame.filter((pl.col("split") == "train") & pl.col("heldback")).height,
-            "of weight zero": usable.height - rows.height,
-            "without a split": frame["split"].null_count(),
-        },
-    )
-    if not rows.height:
-        raise InputError(f"none of {examples.height:,} examples is in the train split: there is nothing to train on.")
-    labels = sorted(frame["labels"].explode().drop_nulls().unique())
-    seen = set(rows["labels"].explode())
-    if len(seen) == 1 and not (cfg.multilabel and (rows["labels"].list.len() == 0).any()):
-        raise InputError(
-            f"all {rows.height:,} training crops are labelled {next(iter(seen))!r}: a classifier needs two labels or "
-            "more. Check the label map and the excluded labels."
-        )
-    _warn("cannot be learnt: no training crops of", [label for label in labels if label not in seen], log)
-    if not val.height:
-        log.warn("val is empty: there is no early stopping, and the last epoch counts as the best")
-    else:
-        held = set(val["labels"].explode())
-        absent = [label for label in labels if label in seen and label not in held]
-        _warn("early stopping does not see all labels: val has no crops of", absent, log)
-    return labels, {"train": rows, "val": val}
-
-
-def _warn(what: str, labels: Sequence[str], log: Log) -> None:
-    if labels:
-        more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
-        log.warn(f"{what} {', '.join(labels[:5])}{more}")
-
-
-def _file_sizes(rows: pl.DataFrame, crops_dir: Path, split: str) -> list[int]:
-    """Bytes of each crop's file; a missing one is an error now, not an hour into training."""
-    sizes, missing = [], []
-    for crop_id in rows["crop_id"]:
-        try:
-            sizes.append(os.stat(crops_dir / crop_id).st_size)
-        except OSError:
-            missing.append(crop_id)
-    if missing:
-        raise TraplineError(
-            f"{len(missing):,} of {rows.height:,} {split} crops are missing in {crops_dir} (first: {missing[0]}). "
-            "Make them again with `trapline crop`."
-        )
-    return sizes
-
-
-def _params(
-    cfg: TrainConfig,
-    labels: list[str],
-    parts: Mapping[str, pl.DataFrame],
-    sizes: Mapping[str, list[int]],
-    device: str,
-    start: Weights | None,
-) -> Params:
+def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform) -> Params:
     """What this training is, with nothing left to a default."""
-    transform = transform_of(build(cfg.timm_name, len(labels), pretrained=False), cfg.image_size)
-    if start is not None and start.transform is not None:
-        transform = replace(start.transform, image_size=cfg.image_size or start.transform.image_size)
-    counts = {name: _counts(part) for name, part in parts.items()}
-    content = [[name, part.drop("group_id").rows(), sizes[name]] for name, part in parts.items()]
     return Params(
         config={**cfg.model_dump(), "image_size": transform.image_size, "device": device},
-        labels=labels,
-        train=counts["train"],
-        val=counts["val"],
-        fingerprint=fingerprint(content),
+        labels=chosen.labels,
+        train=chosen.counts("train"),
+        val=chosen.counts("val"),
+        fingerprint=fingerprint(chosen.content()),
         threads=devices.cores(),
         transform=transform.as_dict(),
         versions={name: version(name) for name in ("trapline", "torch", "timm", "numpy", "pillow")},
     )
 
 
-def _counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Label -> crops."""
-    return dict(rows["labels"].explode().drop_nulls().value_counts().sort("labels").rows())
-
-
-def _settle_params(run_dir: Path, asked: Params, log: Log) -> Params:
+def _settle_params(run_dir: Path, found: Params | None, asked: Params, log: Log) -> Params:
     """Write params.json, or check that what it says is what is asked for; what decides the weights is kept.
 
     Raises:
         TraplineError: The folder holds another training; lists what differs.
     """
     path = run_dir / PARAMS
-    found = _read(path, Params)
     if found is None:
         _write(path, asked)
         # As it will be read after a kill, to the identity of its strings: so checkpoints are equal byte by byte.
