@@ -18,7 +18,7 @@ HELP = {
     "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
-    "estimate": "Say what fetching takes before anything is fetched: images, bytes, time, disk.",
+    "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
     "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
     "crop": "Files and boxes -> crops.",
@@ -45,7 +45,13 @@ for name, text in HELP.items():
         if name in ("demo", "init", "run", "status", "doctor", "labels", "convert", "estimate")
         else "Stages, in the order data flows"
     )
-    app.command(f"trapline.commands:{name}", name=name, help=text, group=group)
+    if name != "estimate":
+        app.command(f"trapline.commands:{name}", name=name, help=text, group=group)
+        continue
+    estimates = App(name=name, help=text, group=group)
+    estimates.command("trapline.commands:estimate_fetch", name="fetch", help="Images, bytes, time, disk.")
+    estimates.command("trapline.commands:estimate_train", name="train", help="Memory, disk, time per epoch.")
+    app.command(estimates)
 
 
 def main() -> None:

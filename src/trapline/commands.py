@@ -248,7 +248,7 @@ def _make(
 ) -> None:
     """Run one stage with options, after the stale ones before it."""
     opened = Project(project, ConsoleLog())
-    options: dict[str, Any] = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
+    options: dict[str, Any] = _given(cfg)
     if save and options:
         opened.save(stage, options)
         options = {}
@@ -284,8 +284,7 @@ def fetch(
     _make("fetch", cfg, project, save, max_failures)
 
 
-def estimate(
-    stage: Annotated[str, Parameter(help="What to estimate: fetch.")] = "fetch",
+def estimate_fetch(
     *,
     cfg: Annotated[config.FetchConfig | None, Flat] = None,
     sample: int = 200,
@@ -296,14 +295,31 @@ def estimate(
     Args:
         sample: Images that are asked for their size; a few of them are read (and not kept) to time it.
     """
-    from trapline.apps.estimate import estimate_fetch
+    from trapline.apps.estimate import estimate_fetch as run_estimate
 
-    if stage != "fetch":
-        raise InputError(f"there is no estimate of {stage!r}; there is one of fetch: trapline estimate fetch")
     opened = Project(project, ConsoleLog())
-    options = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
-    for line in estimate_fetch(opened, options, sample=sample).lines():
+    for line in run_estimate(opened, _given(cfg), sample=sample).lines():
         opened.log.note(line)
+
+
+def estimate_train(
+    *, cfg: Annotated[config.TrainConfig | None, Flat] = None, project: ProjectFolder = Path(".")
+) -> None:
+    """Say what a training takes, before it begins, from a trial of twenty steps: memory, disk, time per epoch."""
+    from trapline.apps.estimate_train import estimate_train as run_estimate
+    from trapline.apps.estimate_train import lines
+
+    opened = Project(project, ConsoleLog())
+    options = _given(cfg)
+    found = run_estimate(opened, options)
+    used = config.TrainConfig.model_validate({**opened.config.train.model_dump(), **options})
+    for line in lines(found, used, opened.layout.runs):
+        opened.log.note(line)
+
+
+def _given(cfg: config.Section | None) -> dict[str, object]:
+    """The options of a call, by name."""
+    return {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
 
 
 Flag = Parameter(negative=())

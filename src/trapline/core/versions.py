@@ -7,7 +7,7 @@ VERSIONS = {
     "dataset": 1,
     "split": 2,
     "embed": 1,
-    "train": 1,
+    "train": 2,
     "predict": 1,
     "evaluate": 1,
 }

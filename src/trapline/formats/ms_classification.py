@@ -49,6 +49,23 @@ def write_label_index(path: Path, labels: list[str]) -> None:
     atomic.replace_text(path, msgspec.json.format(msgspec.json.encode(index), indent=1).decode())
 
 
+def read_label_index(path: Path) -> list[str]:
+    """The labels of a label_index.json, in the order of their numbers.
+
+    Raises:
+        InputError: It is missing, not JSON, or its numbers are not 0, 1, 2 ...
+    """
+    try:
+        content = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        return [content[str(n)] for n in range(len(content))]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+        raise InputError(
+            f'{path} is not a label_index.json: {error}. It holds {{"0": name, "1": name, ...}}.'
+        ) from None
+
+
 def write_splits(path: Path, examples: pl.DataFrame, splits: pl.DataFrame) -> None:
     """Write splits.json: {"train" | "val" | "test": [[dataset, location], ...]}, sorted."""
     placed = examples.join(splits, on="group_id", how="inner").select("split", "dataset", location=location_name())
