@@ -1,7 +1,7 @@
 """report.html: one self-contained page about one run, from tables. Everything from outside is escaped as text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Material:
         labels: L names in the model's order.
         majority: The label most common in train.
         metrics: METRICS rows of this run.
-        crops: crop_id, split, location, group_id, label, predicted, score of every scored crop.
+        crops: SCORED rows: every scored crop.
         confusion: Per split, (L, L) counts, rows true.
         left_out: Crops without figures, by reason.
         fingerprint: Of the evaluated crops, labels, groups and splits.
@@ -53,6 +53,8 @@ class Material:
         shares: Per label its crops and their share in train, val and test (split_figure.shares).
         turns: Classifiers of a cross-validation, each scoring the places it had not seen; 0 for a single one.
         seed: Fixes which are shown.
+        calibration: As in calibration.json (docs/evaluate.md).
+        tables: reliability, thresholds and threshold_curves, by name (core.schemas).
     """
 
     run: str
@@ -73,6 +75,8 @@ class Material:
     shares: pl.DataFrame
     turns: int
     seed: int
+    calibration: Mapping[str, object] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
