@@ -16,7 +16,7 @@ from trapline.report.gallery import thumbnail
 LISTED = 30_000
 """Crops that are listed by name, over all cells: about 2.5 MB."""
 LISTED_PER_CELL = 100
-PICTURES = 1_500
+PICTURES = 2_000
 """Most pictures, over all cells."""
 PICTURES_PER_CELL = 24
 PICTURE_BYTES = 7_000_000
@@ -61,7 +61,9 @@ def cells(crops: pl.DataFrame, labels: Sequence[str], crops_dir: Path, *, pictur
         crops_dir: A crop's file is `crops_dir / crop_id`.
         pictures: Whether to show any.
     """
-    number = pl.DataFrame({"name": list(labels), "number": range(len(labels))}, schema={"name": pl.String, "number": pl.Int64})
+    number = pl.DataFrame(
+        {"name": list(labels), "number": range(len(labels))}, schema={"name": pl.String, "number": pl.Int64}
+    )
     frame = (
         crops.join(number.rename({"name": "label", "number": "true"}), on="label")
         .join(number.rename({"name": "predicted", "number": "named"}), on="predicted")

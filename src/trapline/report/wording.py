@@ -1,6 +1,6 @@
 """Figures in words: percentages, intervals, the headline and what a reader should keep in mind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -124,6 +124,19 @@ def cross_validated(turns: int) -> list[str]:
         f"Cross-validated: {turns} classifiers were trained alike, and every location was scored by the one that had "
         "not seen it. The learning curves are the first one's."
     ]
+
+
+def fitted(calibration: Mapping[str, object]) -> str:
+    """How scores were calibrated, in one sentence; empty where nothing is known."""
+    method, reason, on = (calibration.get(name) for name in ("method", "reason", "fitted_on"))
+    if method == "none":
+        return f"The scores are not calibrated: {reason}." if reason else "The scores are not calibrated."
+    if method not in ("temperature", "vector"):
+        return ""
+    crops = on.get("crops") if isinstance(on, Mapping) else None
+    some = f" ({crops:,} crops)" if isinstance(crops, int) else ""
+    how = {"temperature": "temperature scaling", "vector": "vector scaling"}[str(method)]
+    return f"Calibrated by {how}, fitted on val only{some}."
 
 
 def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], left_out: int) -> list[str]:
