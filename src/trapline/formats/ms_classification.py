@@ -46,6 +46,32 @@ def write_label_index(path: Path, labels: list[str]) -> None:
     atomic.replace_text(path, msgspec.json.format(msgspec.json.encode(index), indent=1).decode())
 
 
+def read_label_index(path: Path) -> list[str]:
+    """Labels in the order of a classifier's outputs: label_index.json, a JSON list, or a text file of one per line.
+
+    Raises:
+        InputError: It is missing, none of these, does not number its labels from 0, or names one twice.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"label list {path} cannot be read: {error}.") from None
+    if path.suffix.casefold() == ".json":
+        try:
+            found = msgspec.json.decode(text, type=dict[str, str] | list[str])
+            labels = found if isinstance(found, list) else [found[str(n)] for n in range(len(found))]
+        except (msgspec.DecodeError, KeyError) as error:
+            raise InputError(
+                f'{path} is not a label list: {error}. It is {{"0": name, "1": name, ...}}, or ["name", ...].'
+            ) from None
+    else:
+        labels = [line.strip() for line in text.splitlines() if line.strip()]
+    again = [label for n, label in enumerate(labels) if label in labels[:n]]
+    if again or not labels:
+        raise InputError(f"{path} names {again[0]!r} twice." if again else f"{path} names no label.")
+    return labels
+
+
 def write_splits(path: Path, examples: pl.DataFrame, splits: pl.DataFrame) -> None:
     """Write splits.json: {"train" | "val" | "test": [[dataset, location], ...]}, sorted."""
     placed = examples.join(splits, on="group_id", how="inner").select("split", "dataset", location=location_name())

@@ -125,6 +125,7 @@ class LocationRow:
 def render(material: Material) -> str:
     """The page as HTML."""
     found = Figures(material.metrics)
+    other = str(material.params.get("scores_of") or "")
     split = wording.judged_split(found)
     judged = material.crops.filter(pl.col("split") == (split or ""))
     confusion = material.confusion[split] if split else np.zeros((0, 0), np.int64)
@@ -136,9 +137,10 @@ def render(material: Material) -> str:
     return _environment().get_template("report.html.j2").render(
         material=material,
         split=split,
-        split_words=wording.SPLIT_WORDS,
-        headline=wording.headline(found, split),
+        here=_here(split, other),
+        headline=wording.headline(found, split, other),
         notes=[
+            *wording.of_another(other),
             *wording.cross_validated(material.turns),
             *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
         ],
@@ -170,6 +172,19 @@ def render(material: Material) -> str:
         count=wording.count,
         **_sureness(material, found, split),
     )  # fmt: skip
+
+
+def _here(split: str | None, other: str) -> str:
+    """Where the judged crops are, as part of a sentence."""
+    if other:
+        return f"the {split} locations"
+    words = {
+        "test": "the held-out test locations",
+        "val": "the validation locations",
+        "seen": "locations seen in training",
+        "train": "the training crops",
+    }
+    return words.get(split or "", "")
 
 
 def _sureness(material: Material, found: Figures, split: str | None) -> dict[str, object]:
@@ -217,7 +232,7 @@ def _standings(material: Material, found: Figures, split: str | None) -> list[St
     """Held-out beside seen, and both beside what needs no training or no learning."""
     rows = [
         Standing(
-            wording.SPLIT_WORDS[name],
+            (wording.OF_OTHERS if material.params.get("scores_of") else wording.SPLIT_WORDS)[name],
             "judged" if name == split else "split",
             found(name, "macro_recall"),
             found(name, "accuracy"),
@@ -315,7 +330,7 @@ def _provenance(material: Material) -> list[tuple[str, str]]:
     transform = params.get("transform")
     sizes = transform if isinstance(transform, dict) else {}
     entries = [
-        ("Run", material.run),
+        ("Scores of" if params.get("scores_of") else "Run", params.get("scores_of") or material.run),
         ("Model", params.get("model") or config.get("model")),
         ("Input size", _pixels(params.get("image_size") or config.get("image_size") or sizes.get("image_size"))),
         ("Labels", ", ".join(material.labels) if len(material.labels) <= 30 else f"{len(material.labels)}"),

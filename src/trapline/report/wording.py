@@ -12,6 +12,12 @@ SPLIT_WORDS = {
     "val": "Locations that chose the best epoch (val)",
     "train": "Crops that were learned from (train)",
 }
+OF_OTHERS = {
+    "test": "Locations of test",
+    "seen": "Other crops of the training locations",
+    "val": "Locations of val",
+    "train": "Locations of train",
+}
 HELD_OUT = {"test": "it had never seen", "val": "that chose the best epoch (validation)"}
 
 
@@ -89,31 +95,45 @@ def judged_split(figures: Figures) -> str | None:
     return next((name for name in ("test", "val", "seen", "train") if figures.count(name, "crops")), None)
 
 
-def headline(figures: Figures, split: str | None) -> str:
-    """The result in one sentence that a biologist can quote."""
+def headline(figures: Figures, split: str | None, other: str = "") -> str:
+    """The result in one sentence that a biologist can quote.
+
+    Args:
+        other: Name of a classifier that trapline did not train, of which it is not known what it has seen.
+    """
     if split is None:
         return "No crop could be scored, so nothing is known about this classifier."
     if split not in HELD_OUT:
         return "No crop of a held-out location could be scored, so it is not known how the classifier does elsewhere."
     recall = figures(split, "macro_recall")
     locations = figures.count(split, "groups")
-    where = f"At the {count(locations, 'location')} {HELD_OUT[split]}" if locations > 1 else (
-        f"At the one location {HELD_OUT[split]}"
-    )  # fmt: skip
+    which = "it was tried at" if other else HELD_OUT[split]
+    where = f"At the {count(locations, 'location')} {which}" if locations > 1 else f"At the one location {which}"
+    who = other or "the classifier"
     together = recall.interval.replace(DASH, f"\u2060{DASH}\u2060")  # no line break inside the interval
     sure = f"95% interval {together}" if together else recall.reason or "no interval"
     labels = figures.count(split, "labels")
     if labels == 1:
         return (
-            f"{where}, the classifier named {recall.text} of the crops right ({sure}); "
+            f"{where}, {who} named {recall.text} of the crops right ({sure}); "
             "they are all of one label, so this says little."
         )
     chance = figures(split, "chance_macro_recall").text
-    prefix = "" if split == "test" else "No test crop could be scored. "
+    prefix = "" if split == "test" or other else "No test crop could be scored. "
     return (
-        f"{prefix}{where}, the classifier named {recall.text} of each label’s crops right on average "
+        f"{prefix}{where}, {who} named {recall.text} of each label’s crops right on average "
         f"({sure}); guessing would give {chance}."
     )
+
+
+def of_another(other: str) -> list[str]:
+    """What is not known of a classifier that trapline did not train; nothing for its own."""
+    if not other:
+        return []
+    return [
+        f"{other} was not trained by trapline: whether it has seen these locations, or these very images, is not known "
+        "here. If it has, it will do worse at new ones."
+    ]
 
 
 def cross_validated(turns: int) -> list[str]:
