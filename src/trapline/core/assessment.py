@@ -1,7 +1,7 @@
 """All that evaluate says of one split: figures, reliability, what the thresholds give, and a row per crop."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -104,7 +104,7 @@ def kept_crops(scored: Scored) -> Kept:
 
 
 def _row(split: str, kind: str, value: str, figure: Figure) -> dict[str, object]:
-    return {"split": split, "group_kind": kind, "group_value": value, **asdict(figure)}
+    return {"split": split, "group_kind": kind, "group_value": value, **vars(figure)}
 
 
 def _top(scored: Scored) -> Floats:

@@ -103,7 +103,7 @@ def fit(truth: Ints, scores: Floats, group: Ints, labels: Sequence[str], method:
     if len(truth) < MIN_CROPS or len(np.unique(group)) < 2:
         return none(labels, f"{len(truth)} val crops at {len(np.unique(group))} locations: too few to calibrate on")
     truth, scores, group = _some(FIT_CROPS, truth, scores, group)
-    logs: Real = np.log(np.maximum(scores, FLOOR)).astype(np.float64)
+    logs = np.log(np.maximum(scores, FLOOR)).astype(np.float32)
     losses = _cross_validated(*_some(CHOOSE_CROPS, truth, logs, group)) if method == "auto" else {}
     chosen = _choose(losses) if method == "auto" else method
     common = temperature_scale(truth, logs)
@@ -124,35 +124,38 @@ def fit(truth: Ints, scores: Floats, group: Ints, labels: Sequence[str], method:
     )
 
 
-def temperature_scale(truth: Ints, logs: Real) -> float:
+def temperature_scale(truth: Ints, logs: Floats) -> float:
     """The common scale (1 / temperature) with the lowest log loss, between 0.05 and 20.
 
     Args:
         truth: (n,) label numbers.
-        logs: (n, L) logarithms of probabilities.
+        logs: (n, L) logarithms of probabilities, single precision.
     """
-    from scipy.optimize import minimize_scalar  # half a second of import
+    own = logs[np.arange(len(truth)), truth].astype(np.float64)
+    log_scale = 0.0
+    for _ in range(30):  # Newton: the loss is convex in the scale; steps are held to a factor of e
+        scale = np.exp(log_scale)
+        odds = _softmax(logs * np.float32(scale))[0]
+        mean = np.einsum("ij,ij->i", odds, logs, dtype=np.float64)
+        curve = float((np.einsum("ij,ij,ij->i", odds, logs, logs, dtype=np.float64) - mean**2).mean())
+        slope = float((mean - own).mean())
+        step = np.clip(slope / max(curve * scale, 1e-12), -1, 1)
+        log_scale = float(np.clip(log_scale - step, np.log(0.05), np.log(20)))
+        if abs(step) < 1e-4:
+            break
+    return float(np.exp(log_scale))
 
-    rows = np.arange(len(truth))
 
-    def loss(log_scale: float) -> float:
-        scaled = logs * np.exp(log_scale)
-        return float((_log_sum(scaled) - scaled[rows, truth]).mean())
-
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
-
-
-def vector_scale(truth: Ints, logs: Real, common: float, pull: float = PULL) -> tuple[Real, Real]:
+def vector_scale(truth: Ints, logs: Floats, common: float, pull: float = PULL) -> tuple[Real, Real]:
     """A scale and an offset per label, (L,) each, drawn towards `common` and 0.
 
     Args:
         truth: (n,) label numbers.
-        logs: (n, L) logarithms of probabilities.
+        logs: (n, L) logarithms of probabilities, single precision.
         common: The common scale.
         pull: Prior standard deviation of both; the smaller, the closer to temperature scaling.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize  # half a second of import
 
     labels = logs.shape[1]
     rows = np.arange(len(truth))
@@ -160,18 +163,17 @@ def vector_scale(truth: Ints, logs: Real, common: float, pull: float = PULL) -> 
     def loss(parameters: Real) -> tuple[float, Real]:
         moves, offset = parameters[:labels], parameters[labels:]
         scale = common * np.exp(moves)
-        scaled = logs * scale + offset
-        off = np.exp(scaled - _log_sum(scaled)[:, None])  # probabilities, then less the truth
-        value = -np.log(np.maximum(off[rows, truth], 1e-300)).sum() + (parameters**2).sum() / (2 * pull**2)
-        off[rows, truth] -= 1
-        slope = np.concatenate([np.einsum("ij,ij->j", off, logs) * scale, off.sum(0)]) + parameters / pull**2
-        return value / len(truth), slope / len(truth)
+        off, losses = _softmax(logs * scale.astype(np.float32) + offset.astype(np.float32), truth)
+        value = losses.sum() + (parameters**2).sum() / (2 * pull**2)
+        off[rows, truth] -= 1  # probabilities, less the truth
+        slope = np.concatenate([np.einsum("ij,ij->j", off, logs, dtype=np.float64) * scale, off.sum(0)])
+        return value / len(truth), (slope + parameters / pull**2) / len(truth)
 
-    found = minimize(loss, np.zeros(2 * labels), jac=True, method="L-BFGS-B", options={"maxiter": 100})
+    found = minimize(loss, np.zeros(2 * labels), jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-7})
     return common * np.exp(found.x[:labels]), found.x[labels:]
 
 
-def _cross_validated(truth: Ints, logs: Real, group: Ints) -> dict[str, Real]:
+def _cross_validated(truth: Ints, logs: Floats, group: Ints) -> dict[str, Real]:
     """Log loss of every crop under each way, fitted on the other locations."""
     numbers = np.unique(group, return_inverse=True)[1]
     turn = np.random.default_rng(0).permutation(int(numbers.max()) + 1)[numbers] % TURNS
@@ -186,8 +188,7 @@ def _cross_validated(truth: Ints, logs: Real, group: Ints) -> dict[str, Real]:
             "vector": vector_scale(truth[rest], logs[rest], common),
         }
         for name, (scale, offset) in ways.items():
-            scaled = logs[out] * scale + offset
-            found[name][out] = _log_sum(scaled) - scaled[np.arange(len(scaled)), truth[out]]
+            found[name][out] = _softmax(logs[out] * scale.astype(np.float32) + offset.astype(np.float32), truth[out])[1]
     return found
 
 
@@ -206,7 +207,11 @@ def _some(most: int, truth: Ints, values: NDArray[Number], group: Ints) -> tuple
     return truth[rows], values[rows], group[rows]
 
 
-def _log_sum(values: Real) -> Real:
-    """Logarithm of the sum of exponentials of every row."""
-    most = values.max(1)
-    return most + np.log(np.exp(values - most[:, None]).sum(1))
+def _softmax(values: Floats, truth: Ints | None = None) -> tuple[Floats, Real]:
+    """Probabilities, made in place of `values`, and the log loss of every row (0 without `truth`)."""
+    values -= values.max(1, keepdims=True)
+    own = values[np.arange(len(values)), truth].astype(np.float64) if truth is not None else 0.0
+    np.exp(values, out=values)
+    sums = values.sum(1, keepdims=True)
+    values /= sums
+    return values, np.log(sums[:, 0].astype(np.float64)) - own

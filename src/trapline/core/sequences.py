@@ -5,6 +5,7 @@ number allows for their being near copies of one another.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -53,7 +54,7 @@ def aggregate(scores: Floats, truth: Ints, group: Ints, sequence: Ints, rule: Ru
     # Pieces end where a sequence does.
     firsts = np.searchsorted(starts, np.arange(0, len(sequence), CHUNK))
     bounds = np.unique(np.append(firsts, count))
-    for first, after in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, after in pairwise(bounds):
         piece = scores[starts[first] : starts[after] if after < count else len(scores)]
         joined = _join(piece, starts[first:after] - starts[first], rule)
         best = joined.argmax(1)

@@ -1,7 +1,7 @@
 """evaluate: how good the predictions are, where, how sure that is, and what they save. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -247,7 +247,7 @@ def _tables(checkpoint_id: str, found: Mapping[str, Assessment]) -> dict[str, pl
     metrics = [row for part in found.values() for row in part.metrics]
     gap = gaps(found[SEEN].named, found["test"].named)
     everything = {"split": "test", "group_kind": "", "group_value": ""}
-    metrics += [{**everything, **asdict(figure)} for figure in gap]
+    metrics += [{**everything, **vars(figure)} for figure in gap]
     curves = [part.curves for part in found.values() if part.curves is not None]
 
     def table(schema: schemas.Schema, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
