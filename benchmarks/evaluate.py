@@ -3,8 +3,8 @@
     uv run python benchmarks/evaluate.py [--crops 1000000] [--labels 200] [--locations 1000]
 
 Drawn: predictions of a middling classifier (a label's scores lean to its crops, each location has its own ease), bursts
-of three, splits 0.6/0.2/0.2 by location. The aim: 60 s and 4 GB on two cores. Beside it, in the same run, scikit-learn's
-own average precision of every label on the test crops, as a plain baseline.
+of three, splits 0.6/0.2/0.2 by location. The aim: 60 s and 4 GB on two cores. With --baseline, in the same run,
+scikit-learn's own average precision of every label on the test crops.
 """
 
 import argparse

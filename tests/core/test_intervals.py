@@ -96,7 +96,7 @@ def test_positive_figures_stay_positive_and_cover_their_mean():
         losses = [rng.exponential(mean, int(n)) for mean, n in zip(level, counts, strict=True)]
         sums = np.array([[part.sum()] for part in losses])
         squares = np.array([[(part**2).sum()] for part in losses])
-        low, high = intervals.mean(intervals.ratio_spread(sums, counts[:, None], squares), positive=True)
+        low, high = intervals.mean(intervals.ratio_spread(sums, counts[:, None], squares), "positive")
         assert 0 < low < high
         hits += low <= 1 <= high
     assert 0.88 <= hits / 200 <= 0.99

@@ -59,14 +59,14 @@ def test_average_precision_equals_scikit_learns(drawn, digits):
     truth, scores, _ = drawn
     for label in range(6):
         score = scores[:, label].round(digits)
-        found, _ = metrics.average_precision(truth == label, score)
+        found, _ = metrics.average_precision(truth == label, score, np.zeros(400, int), 1)
         assert found == pytest.approx(sk.average_precision_score(truth == label, score))
 
 
 def test_average_precisions_influence_is_its_derivative_by_a_crops_weight(drawn):
     truth, scores, _ = drawn
     positive, score, step = truth == 2, scores[:, 2].round(2), 1e-6
-    value, influence = metrics.average_precision(positive, score)
+    value, influence = metrics.average_precision(positive, score, np.arange(400), 400)
     for crop in (0, 7, int(np.flatnonzero(positive)[0]), int(score.argmax())):
         weights = np.ones(len(truth))
         weights[crop] += step
@@ -89,7 +89,7 @@ def test_no_crops_at_all_are_undefined():
         metrics.accuracy(nothing),
         metrics.macro(metrics.recall(nothing)),
         metrics.top_k(empty, 1),
-        metrics.average_precision(np.zeros(3, bool), np.zeros(3))[0],
+        metrics.average_precision(np.zeros(3, bool), np.zeros(3), np.zeros(3, int), 1)[0],
         metrics.chance_macro_recall(nothing.sum(1)),
         metrics.majority_accuracy(nothing.sum(1), 0),
         metrics.majority_macro_recall(nothing.sum(1), 0),

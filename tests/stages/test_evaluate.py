@@ -12,6 +12,7 @@ from PIL import Image
 from trapline.core import schemas
 from trapline.core.config import EvaluateConfig
 from trapline.core.errors import TraplineError
+from trapline.core.intervals import FEW_GROUPS
 from trapline.core.log import Log
 from trapline.formats import outputs
 from trapline.stages.evaluate import evaluate
@@ -200,9 +201,9 @@ def test_the_split_is_a_table_and_its_extremes_are_bold(tmp_path):
 def test_few_test_locations_give_no_interval_and_the_page_says_why(tmp_path):
     run = Run(tmp_path, ["a", "b"], {"train": 3, "test": 4}).evaluate()
     assert run.figure("test", "macro_recall")["low"] is None
-    assert run.figure("test", "macro_recall")["reason"] == "fewer than 10 locations: too few for an interval"
+    assert run.figure("test", "macro_recall")["reason"] == FEW_GROUPS
     assert "4 locations of test tell too little about other locations (10 are needed)" in run.page.text
-    assert "--folds" not in run.page.text
+    assert "`trapline split --folds 5` tests at all" in run.page.text
 
 
 def test_the_page_is_self_contained_and_hostile_names_stay_text(tmp_path):

@@ -242,6 +242,7 @@ SCORED = Schema(
         "label": TEXT,  # the true one
         "predicted": TEXT,  # the one with the highest score
         "score": REAL,  # its score
+        "true_score": REAL,  # the true label's score
         "rank": INT,  # labels that score above the true one: 0 is named right
         "calibrated": TEXT,  # the label with the highest calibrated score
         "confidence": REAL,  # its calibrated score
@@ -249,7 +250,7 @@ SCORED = Schema(
         "sequence_predicted": TEXT,  # the label of the whole sequence (of the crop, where it is of none)
         "sequence_confidence": REAL,
     },
-    required=("split", "group_id", "location", "label", "predicted", "score", "rank", "calibrated", "confidence"),
+    required=("split", "group_id", "location", "label", "predicted", "score", "true_score", "rank"),
 )
 
 RELIABILITY = Schema(
