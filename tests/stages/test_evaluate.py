@@ -256,7 +256,8 @@ def test_learning_curves_and_the_probe_are_drawn(full):
     (full.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     full.write("done.json", {"best_epoch": 2})
     full.evaluate()
-    assert full.html.count("<polyline") == 3
+    learning = full.html.split('<section id="learning">')[1].split("</section>")[0]
+    assert learning.count("<polyline") == 3
     assert "macro recall from 50% at epoch 0 to 65% at epoch 3" in full.html
     assert "epoch that was kept" in full.page.text
     assert "A linear classifier on the pretrained model, not fine-tuned (val)" in full.page.text

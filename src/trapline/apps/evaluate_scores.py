@@ -13,8 +13,8 @@ from trapline.core.config import EvaluateConfig
 from trapline.core.errors import InputError
 from trapline.core.label_sums import LabelSums, label_sums
 from trapline.core.log import Log
-from trapline.formats import score_csv, target_mapping
-from trapline.io import atomic, tables
+from trapline.formats import score_csv, target_mapping, taxonomy_csv
+from trapline.io import atomic
 from trapline.io.ledger import file_digest
 from trapline.stages.evaluate import evaluate
 
@@ -82,17 +82,16 @@ def evaluate_scores(
     }
     content = msgspec.json.format(msgspec.json.encode(params), indent=2)
     atomic.replace(out / "params.json", lambda stream: stream.write(content))
-    found = evaluate(
+    return evaluate(
         schemas.PREDICTIONS.check(predictions),
         examples,
         splits,
         cfg,
+        taxonomy=taxonomy_csv.read(Path(cfg.taxonomy)) if cfg.taxonomy else None,
         run_dir=out,
         crops_dir=crops_dir or out / "no crops",
         log=log,
     )
-    tables.write(out / "metrics.parquet", found, schemas.METRICS)
-    return found
 
 
 def _names(paths: pl.Series, examples: pl.DataFrame, crops_dir: Path | None, log: Log) -> pl.Series:

@@ -21,7 +21,7 @@ from trapline.core.metrics import Floats, label_balanced_weights
 from trapline.core.scorecard import Scored, gaps, top_ks
 from trapline.core.taxonomy import levels
 from trapline.formats import calibration_json, outputs
-from trapline.io import atomic, tables
+from trapline.io import atomic, provenance, tables
 from trapline.io.ledger import fingerprint
 from trapline.report.page import LeftOut, Material, render
 from trapline.report.split_figure import shares
@@ -111,6 +111,8 @@ def evaluate(
         seed=cfg.seed,
         calibration=_read_json(run_dir / "calibration.json"),
         tables={name: written[name] for name in ("reliability", "thresholds", "threshold_curves")},
+        machine=provenance.machine(),
+        code=provenance.code(),
     )
     atomic.replace_text(run_dir / "report.html", render(material))
     return schemas.METRICS.check(written["metrics"])
