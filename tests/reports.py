@@ -8,6 +8,7 @@ import polars as pl
 from PIL import Image
 
 from trapline.core import schemas
+from trapline.core.metrics import confusion
 from trapline.core.scorecard import Scored, scorecard
 from trapline.report.page import LeftOut, Material
 
@@ -40,6 +41,7 @@ def draw_material(
             "crop_id": ids, "split": split, "group_id": [f"camera {p:02d}" for p in place],
             "location": [f"camera {p:02d}" for p in place], "camera": None, "hour": [n % 24 for n in range(crops)],
             "light": None, "sequence": None, "label": names[truth], "predicted": names[predicted], "score": best,
+            "true_score": scores[np.arange(crops), truth].astype(float),
             "rank": 0, "calibrated": names[predicted], "confidence": best, "automatic": best > 0.8,
             "sequence_predicted": None, "sequence_confidence": None,
         },
@@ -79,7 +81,7 @@ def draw_material(
         "majority": labels[0],
         "metrics": pl.DataFrame(metrics, schema=schemas.METRICS.columns),
         "crops": scored,
-        "confusion": {name: part.confusion for name, part in parts.items()},
+        "confusion": {s: confusion(truth[split == s], predicted[split == s], width) for s in SPLITS},
         "left_out": [LeftOut("without a label", None, 2, "drawn/x.jpg")],
         "fingerprint": "0123",
         "made_at": "2026-11-25 00:00 UTC",

@@ -217,6 +217,16 @@ def _make(
     opened.make(stage, options, max_failures=max_failures, earlier_options=earlier_options)
     if stage == "evaluate":
         show_report(opened)
+        if (card := _card_of(opened)) is not None:
+            opened.log.note(f"model card: {card}")
+
+
+def _card_of(project: Project) -> Path | None:
+    """The model card of the evaluation that is up to date, if one was asked for."""
+    record = project.records.read("evaluate")
+    if record is None or not record.config.get("card"):
+        return None
+    return (project.layout.root / str(record.facts["report"])).with_name("model_card.md")
 
 
 def ingest(
@@ -476,6 +486,8 @@ def evaluate(
         name=name or "", log=log,
     )  # fmt: skip
     log.note(f"report: {out / 'report.html'}")
+    if cfg is not None and cfg.card:
+        log.note(f"model card: {out / 'model_card.md'}")
 
 
 def _only_with(other: str, options: Mapping[str, object]) -> None:

@@ -302,6 +302,8 @@ class EvaluateConfig(Section):
     or by the surest crop."""
     taxonomy: str | None = None
     """CSV with columns label and taxonomic levels (label,genus,family): figures at those levels too."""
+    card: bool = False
+    """Write model_card.md too: one page about the classifier."""
     gallery: int = Field(default=24, ge=0)
     """Example crops shown right and wrong in the report, each."""
     seed: int = 0

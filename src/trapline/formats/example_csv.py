@@ -28,7 +28,7 @@ def read(path: Path) -> tuple[pl.DataFrame, pl.DataFrame, tuple[str, ...]]:
     """
     table = _table(path)
     if set(schemas.EXAMPLES.columns) <= set(table.columns):
-        examples = table.select(schemas.EXAMPLES.columns)
+        examples = table.select(list(schemas.EXAMPLES.columns))
         return examples, _all_test(examples), ()
     names = columns([name for name in table.columns if name.casefold() != "crop_id"])
     plain = {name.strip().casefold(): name for name in table.columns}
@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[pl.DataFrame, pl.DataFrame, tuple[str, ...]]:
     if lost := examples["location_id"].null_count():
         notes = (f"{lost:,} of {examples.height:,} examples have no location: intervals are over locations.",)
     splits = _splits(path, examples)
-    return schemas.EXAMPLES.check(examples.select(schemas.EXAMPLES.columns).sort("crop_id")), splits, notes
+    return schemas.EXAMPLES.check(examples.select(list(schemas.EXAMPLES.columns)).sort("crop_id")), splits, notes
 
 
 def _splits(path: Path, examples: pl.DataFrame) -> pl.DataFrame:

@@ -58,8 +58,7 @@ def read(path: Path) -> Scores:
         reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""))
         header = next(reader, [])
         body = memoryview(data)[len(data) - len(data.split(b"\n", reader.line_num)[-1]) :]  # names may hold line breaks
-        types = {f"{n}": pl.String for n in range(len(header))}
-        table = pl.read_csv(io.BytesIO(body), has_header=False, new_columns=list(types), infer_schema_length=10_000)
+        table = pl.read_csv(io.BytesIO(body), has_header=False, infer_schema_length=10_000)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}.") from None
     except pl.exceptions.NoDataError:
@@ -68,6 +67,7 @@ def read(path: Path) -> Scores:
         raise InputError(f"{path} is not a CSV of scores: {(str(error).splitlines() or [''])[0]}.") from None
     if table.width != len(header):
         raise InputError(f"{path} is not a CSV of scores: {len(header)} names head {table.width} columns.")
+    table.columns = [f"{n}" for n in range(table.width)]
     plain = [name.strip().casefold().replace(" ", "_").replace("-", "_") for name in header]
     if plain[:1] and plain[0] in ("", "index", "unnamed:_0") and len(plain) > 1 and plain[1] in PATHS:
         table, header, plain = table[:, 1:], header[1:], plain[1:]  # a data frame's own numbering
@@ -109,7 +109,7 @@ def write(path: Path, crop_ids: pl.Series, labels: Sequence[str], values: NDArra
 
 
 def _wide(path: Path, paths: pl.Series, labels: Sequence[str], table: pl.DataFrame) -> Scores:
-    words = [n for n, kind in enumerate(table.dtypes) if not kind.is_numeric()]
+    words = [n for n, column in enumerate(table) if not column.dtype.is_numeric() and column.count()]
     notes = ()
     if words:
         notes = (f"columns of words in {path.name} are no scores: {', '.join(labels[n] for n in words[:8])}.",)

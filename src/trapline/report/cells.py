@@ -100,7 +100,7 @@ def _pictures(ranked: pl.DataFrame, crops_dir: Path) -> dict[str, tuple[int, str
     found: dict[str, tuple[int, str]] = {}
     held = 0
     with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-        small = pool.map(lambda crop_id: thumbnail(crops_dir / crop_id, PICTURE_PX, QUALITY), wanted)
+        small = pool.map(lambda crop_id: thumbnail(crops_dir, crop_id, PICTURE_PX, QUALITY), wanted)
         for crop_id, picture in zip(wanted, small, strict=True):
             if picture is None:
                 continue

@@ -46,12 +46,15 @@ class Diagram:
     bins: list[Bin]
 
 
-def diagrams(reliability: pl.DataFrame, split: str, errors: Mapping[str, float | None]) -> list[Diagram]:
+def diagrams(
+    reliability: pl.DataFrame, split: str, errors: Mapping[str, tuple[float | None, float | None]]
+) -> list[Diagram]:
     """Reliability of a split before and after calibration; those without crops are left out.
 
     Args:
         reliability: RELIABILITY rows.
-        errors: Expected calibration error of "raw" and "calibrated" scores.
+        errors: Of "raw" and "calibrated" scores: the expected calibration error, and what so few crops would show if
+            they were calibrated perfectly.
     """
     found = []
     for scores, title in (("raw", "As the model says it"), ("calibrated", "Calibrated")):
@@ -76,8 +79,10 @@ def diagrams(reliability: pl.DataFrame, split: str, errors: Mapping[str, float |
             ).iter_rows()
         ]
         said = "; ".join(f"where it says {percent(b.confidence)}, {percent(b.accuracy)} are right" for b in bins)
-        error = errors.get(scores)
+        error, floor = errors.get(scores, (None, None))
         words = "" if error is None else f"off by {100 * error:.1f} points on average"
+        if words and floor is not None:
+            words += f" ({100 * floor:.1f} would be chance)"
         found.append(Diagram(scores, title, f"{title}: {said}.", words, bins))
     return found
 

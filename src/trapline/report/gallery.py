@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from trapline.core.paths import unsafe_reason
 from trapline.io.images import ImageFailure, decode, open_image
 
 THUMBNAIL_PX = 160
@@ -64,17 +65,20 @@ def show(crops: pl.DataFrame, crops_dir: Path) -> list[Example]:
     columns = ("crop_id", "label", "predicted", "score", "location")
     found = []
     for row in crops.select(columns).iter_rows(named=True):
-        small = thumbnail(crops_dir / row["crop_id"], THUMBNAIL_PX, QUALITY)
+        small = thumbnail(crops_dir, row["crop_id"], THUMBNAIL_PX, QUALITY)
         picture = f"data:image/jpeg;base64,{small.base64}" if small else ""
         width, height = (small.width_px, small.height_px) if small else (THUMBNAIL_PX, THUMBNAIL_PX)
         found.append(Example(**row, picture=picture, width_px=width, height_px=height))
     return found
 
 
-def thumbnail(path: Path, side_px: int, quality: int) -> Thumbnail | None:
-    """A picture at most `side_px` on its longer side; None where the file cannot be shown."""
+def thumbnail(crops_dir: Path, crop_id: str, side_px: int, quality: int) -> Thumbnail | None:
+    """A crop's picture at most `side_px` on its longer side; None where it cannot be shown, or lies elsewhere: a table
+    from outside must not bring other pictures of this disk into a page."""
+    if unsafe_reason(crop_id) is not None:
+        return None
     try:
-        image, _ = open_image(path, MAX_PIXELS)
+        image, _ = open_image(crops_dir / crop_id, MAX_PIXELS)
         image.draft("RGB", (2 * side_px, 2 * side_px))
         picture = decode(image)
     except (ImageFailure, OSError, ValueError):

@@ -164,7 +164,7 @@ def render(material: Material) -> str:
         wrong=gallery.show(gallery.choose_wrong(judged, material.gallery), material.crops_dir),
         right=gallery.show(gallery.choose_right(judged, material.gallery, material.seed), material.crops_dir),
         mistakes=judged.filter(pl.col("label") != pl.col("predicted")).height,
-        provenance=_provenance(material),
+        provenance=provenance(material),
         configuration=msgspec.json.format(msgspec.json.encode(material.params.get("config", {})), indent=2).decode(),
         chart=figures,
         confidence=confidence,
@@ -192,7 +192,10 @@ def _sureness(material: Material, found: Figures, split: str | None) -> dict[str
     tables, labels = material.tables, list(material.labels)
     if split is None or not tables:
         return {"diagrams": [], "thresholds": [], "savings": "", "curves": None, "fitted": ""}
-    errors = {"raw": found(split, "ece").value, "calibrated": found(split, "ece_calibrated").value}
+    errors = {
+        scores: (found(split, name).value, found(split, f"{name}_floor").value)
+        for scores, name in (("raw", "ece"), ("calibrated", "ece_calibrated"))
+    }
     rows = confidence.threshold_rows(tables["thresholds"], split)
     wished = tables["thresholds"]["wished"]
     curves = confidence.curves(tables["threshold_curves"], split)
@@ -320,7 +323,7 @@ def _most(crops: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     return counted.group_by("location", maintain_order=True).first()
 
 
-def _provenance(material: Material) -> list[tuple[str, str]]:
+def provenance(material: Material) -> list[tuple[str, str]]:
     """Where all this comes from, as name and value."""
     params = material.params
     config = params.get("config")

@@ -183,15 +183,16 @@ def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], lef
             f"No interval is given: {count(locations, 'location')} of {split} "
             f"{'tells' if locations == 1 else 'tell'} too little about other locations (10 are needed)."
         )
-    seen, out = figures("seen", "macro_recall"), figures("test", "macro_recall")
-    if seen.value is not None and out.value is not None:
-        points = round(100 * (seen.value - out.value))
-        if points > 0:
-            notes.append(
-                f"At locations it was trained on it gets {seen.text} (other crops of them): "
-                f"{count(points, 'point')} more than at new ones. Images of more locations usually help more than more "
-                "images of these."
-            )
+    seen, gap = figures("seen", "macro_recall"), figures("test", "gap_macro_recall")
+    if seen.value is not None and gap.value is not None and round(100 * gap.value) > 0:
+        sure = "" if gap.low is None or gap.high is None else (
+            f" (95% interval {100 * gap.low:.0f} to {100 * gap.high:.0f})"
+        )  # fmt: skip
+        notes.append(
+            f"At locations it was trained on it gets {seen.text} (other crops of them): over the labels found at both, "
+            f"{count(round(100 * gap.value), 'point')} more than at new ones{sure}. Images of more locations usually "
+            "help more than more images of these."
+        )
     if left_out:
         notes.append(f"{count(left_out, 'crop')} could not be counted; the reasons stand below.")
     return notes

@@ -23,6 +23,7 @@ from trapline.core.taxonomy import levels
 from trapline.formats import calibration_json, outputs
 from trapline.io import atomic, provenance, tables
 from trapline.io.ledger import fingerprint
+from trapline.report import card
 from trapline.report.page import LeftOut, Material, render
 from trapline.report.split_figure import shares
 from trapline.report.wording import count
@@ -47,8 +48,8 @@ def evaluate(
     The splits are train, val and test; held-back crops of train groups are a fourth, `seen`: locations that were
     trained on, crops that were not. Scores are calibrated, and thresholds chosen, on val alone. Written into `run_dir`,
     each whole or not at all: outputs_{split}.csv.gz, overall_metrics.csv, label_stats.csv, confusion_matrices.npz,
-    calibration.json, {metrics, scored, reliability, thresholds, threshold_curves}.parquet, report.html
-    (docs/evaluate.md).
+    calibration.json, {metrics, scored, reliability, thresholds, threshold_curves}.parquet, report.html and, if asked
+    for, model_card.md (docs/evaluate.md).
 
     Args:
         predictions: PREDICTIONS rows; scores in the order of the run's labels.
@@ -115,6 +116,8 @@ def evaluate(
         code=provenance.code(),
     )
     atomic.replace_text(run_dir / "report.html", render(material))
+    if cfg.card:
+        atomic.replace_text(run_dir / "model_card.md", card.render(material))
     return schemas.METRICS.check(written["metrics"])
 
 
