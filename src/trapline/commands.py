@@ -391,3 +391,23 @@ def evaluate(
 ) -> None:
     """Say how good the classifier is, and where: metrics, the field's files, report.html."""
     _make("evaluate", cfg, project, save, max_failures)
+
+
+def compare(a: str, b: str, *, project: ProjectFolder = Path(".")) -> None:
+    """Say whether one classifier is better than another, at places that neither has seen: paired, with an interval.
+
+    Args:
+        a: A run of the project, by its folder's name, or the folder of any evaluated run.
+        b: The run it is compared with.
+    """
+    from trapline.apps.compare import compare as run_compare
+
+    log = ConsoleLog()
+    found = run_compare(a, b, root=project, log=log)
+    table = Table("figure", "A", "B", "B - A", "95% interval", box=None, pad_edge=False)
+    for row in found:
+        interval = f"{row.low:+.3f} to {row.high:+.3f}" if row.low is not None and row.high is not None else row.reason
+        cells = (f"{value:.3f}" if value is not None else "-" for value in (row.a, row.b))
+        difference = f"{row.value:+.3f}" if row.value is not None else "-"
+        table.add_row(row.name.replace("_", " "), *cells, difference, _plain(interval or ""))
+    log.console.print(table)
