@@ -125,7 +125,7 @@ def test_weighted_averages_cover_their_truth(coverage):
         right, count, truth = coverage.draw(rng, 15)
         found = intervals.weighted(intervals.ratio_spread(right, count), count)
         low, high = intervals.each(found)
-        many, crops, _ = coverage.draw(rng, 400)  # the label frequencies that there could be
+        _, crops, _ = coverage.draw(rng, 400)  # the label frequencies that there could be
         share = crops.sum(0) / crops.sum()
         hits.append(low[0] <= share @ truth <= high[0])
     assert 0.90 <= np.mean(hits) <= 0.99

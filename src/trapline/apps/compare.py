@@ -32,17 +32,16 @@ def compare(a: str | Path, b: str | Path, *, root: str | Path = ".", log: Log | 
     if name_a == name_b:
         name_a, name_b = str(a), str(b)
     kept = ("crop_id", "split", "label", "predicted", "true_score")
-    both = scored_a.select(*kept, "group_id").join(scored_b.select(kept), on="crop_id", suffix="_b")
-    counts = {
-        f"only {name_a} scored": scored_a.height - both.height,
-        f"not of {HELD_OUT} in both": both.filter(
-            (pl.col("split") != HELD_OUT) | (pl.col("split_b") != HELD_OUT)
-        ).height,
+    test = scored_a.select(*kept, "group_id").filter(pl.col("split") == HELD_OUT)
+    both = test.join(scored_b.select(kept), on="crop_id", suffix="_b")
+    unseen = both.filter(pl.col("split_b") == HELD_OUT)
+    pairs = unseen.filter(pl.col("label") == pl.col("label_b")).sort("group_id", "crop_id")
+    left_out = {
+        f"not scored by {name_b}": test.height - both.height,
+        f"not of {HELD_OUT} for {name_b}": both.height - unseen.height,
+        f"with another label for {name_b}": unseen.height - pairs.height,
     }
-    held_out = both.filter((pl.col("split") == HELD_OUT) & (pl.col("split_b") == HELD_OUT))
-    counts["with another label now"] = held_out.filter(pl.col("label") != pl.col("label_b")).height
-    pairs = held_out.filter(pl.col("label") == pl.col("label_b")).sort("group_id", "crop_id")
-    log.account("crops", scored_a.height, "compared", pairs.height, {why: n for why, n in counts.items() if n})
+    log.account(f"{HELD_OUT} crops of {name_a}", test.height, "compared", pairs.height, left_out)
     if not pairs.height:
         raise InputError(
             f"{name_a} and {name_b} have no {HELD_OUT} crop in common: their projects or splits differ. Make both from "

@@ -120,9 +120,8 @@ def design_effect(crops: Kept) -> float:
         return float(max(len(crops.given), 1))
     confidence = crops.confidence.astype(np.float64)
     off = crops.right - confidence
-    of_label = np.bincount(crops.given, off, crops.labels) / np.maximum(
-        np.bincount(crops.given, minlength=crops.labels), 1
-    )
+    named = np.maximum(np.bincount(crops.given, minlength=crops.labels), 1)
+    of_label = np.bincount(crops.given, off, crops.labels) / named
     surplus = np.bincount(crops.group, off - of_label[crops.given], crops.groups)
     unit = np.bincount(crops.group, np.maximum(confidence * (1 - confidence), 1e-4), crops.groups)
     n = np.bincount(crops.group, minlength=crops.groups)
