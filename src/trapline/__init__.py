@@ -14,12 +14,14 @@ _PUBLIC = {
     "init": "trapline.apps.init",
     "labels": "trapline.apps.labels",
     "convert": "trapline.apps.convert",
+    "compare": "trapline.apps.compare",
     "Log": "trapline.core.log",
     **{name: f"trapline.stages.{name}" for name in _STAGES},
     **{f"{name.title()}Config": "trapline.core.config" for name in (*_STAGES, "project")},
 }
 
 if TYPE_CHECKING:
+    from trapline.apps.compare import compare as compare
     from trapline.apps.convert import convert as convert
     from trapline.apps.init import init as init
     from trapline.apps.labels import labels as labels

@@ -15,6 +15,7 @@ HELP = {
     "status": "Say what is up to date and why not.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
+    "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "estimate": "Say what fetching takes before anything is fetched: images, bytes, time, disk.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
     "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
@@ -39,7 +40,7 @@ app = App(
 for name, text in HELP.items():
     group = (
         "Commands"
-        if name in ("demo", "init", "run", "status", "labels", "convert", "estimate")
+        if name in ("demo", "init", "run", "status", "labels", "convert", "compare", "estimate")
         else "Stages, in the order data flows"
     )
     app.command(f"trapline.commands:{name}", name=name, help=text, group=group)

@@ -476,7 +476,8 @@ def evaluate(
     if examples is None:
         opened = Project(project, log)
         table, splits, crops = opened.table("examples"), opened.table("splits"), crops or opened.layout.crops
-        cfg = cfg or opened.config.evaluate
+        given = {option: getattr(cfg, option) for option in cfg.model_fields_set} if cfg is not None else {}
+        cfg = opened.config.evaluate.model_copy(update=given)
     else:
         table, splits, notes = example_csv.read(examples)
         for note in notes:
@@ -494,3 +495,23 @@ def _only_with(other: str, options: Mapping[str, object]) -> None:
     """Raise where options are given that mean nothing without another one."""
     if given := [name for name, value in options.items() if value is not None]:
         raise InputError(f"{', '.join(given)}: only together with {other}.")
+
+
+def compare(a: str, b: str, *, project: ProjectFolder = Path(".")) -> None:
+    """Say whether one classifier is better than another, at places that neither has seen: paired, with an interval.
+
+    Args:
+        a: A run of the project, by its folder's name, or the folder of any evaluated run.
+        b: The run it is compared with.
+    """
+    from trapline.apps.compare import compare as run_compare
+
+    log = ConsoleLog()
+    found = run_compare(a, b, root=project, log=log)
+    table = Table("figure", "A", "B", "B - A", "95% interval", box=None, pad_edge=False)
+    for row in found:
+        interval = f"{row.low:+.3f} to {row.high:+.3f}" if row.low is not None and row.high is not None else row.reason
+        cells = (f"{value:.3f}" if value is not None else "-" for value in (row.a, row.b))
+        difference = f"{row.value:+.3f}" if row.value is not None else "-"
+        table.add_row(row.name.replace("_", " "), *cells, difference, _plain(interval or ""))
+    log.console.print(table)

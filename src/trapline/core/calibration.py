@@ -25,8 +25,9 @@ MIN_CROPS = 50  # fewer val crops than this calibrate nothing
 FIT_CROPS = 20_000  # at most so many, evenly picked, are fitted on
 CHOOSE_CROPS = 5_000  # ... and so many in choosing between the two ways
 TURNS = 5
-PULL = 0.3  # prior standard deviation of log(scale) around the common one, and of the offsets around 0, per label
-"""Tried: see docs/log.md."""
+PULL = 0.1
+"""Prior standard deviation of the logarithm of each scale around the common one, and of each offset around 0: so that
+few val crops of a label move it little (0.3 and 1 had higher log losses at other locations: docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,7 @@ def fit(truth: Ints, scores: Floats, group: Ints, labels: Sequence[str], method:
         scores: (n, L) their probabilities.
         group: (n,) their group numbers.
         method: temperature, vector or none; auto takes vector scaling where, cross-validated over locations, it has
-            the lower log loss by more than a standard error, else temperature scaling, and leaves scores as they are
-            where neither beats them.
+            the lower log loss by more than a standard error, else temperature scaling.
     """
     if method == "none":
         return none(labels, "evaluate: calibration is set to none")
@@ -104,17 +104,19 @@ def fit(truth: Ints, scores: Floats, group: Ints, labels: Sequence[str], method:
         return none(labels, f"{len(truth)} val crops at {len(np.unique(group))} locations: too few to calibrate on")
     truth, scores, group = _some(FIT_CROPS, truth, scores, group)
     logs = np.log(np.maximum(scores, FLOOR)).astype(np.float32)
-    losses = _cross_validated(*_some(CHOOSE_CROPS, truth, logs, group)) if method == "auto" else {}
-    chosen = _choose(losses) if method == "auto" else method
+    losses, chosen = {}, method
+    if method == "auto":
+        sample = _some(CHOOSE_CROPS, truth, logs, group)
+        losses = _cross_validated(*sample)
+        chosen = _choose(losses, sample[2])
     common = temperature_scale(truth, logs)
+    scale, offset = np.full(len(labels), common), np.zeros(len(labels))
     if chosen == "vector":
         scale, offset = vector_scale(truth, logs, common)
-    else:
-        scale, offset = np.full(len(labels), common if chosen == "temperature" else 1.0), np.zeros(len(labels))
     return Calibration(
         labels=labels,
         method=chosen,
-        reason="scores as they are have the lowest log loss on val" if chosen == "none" else None,
+        reason=None,
         scale=scale,
         offset=offset,
         temperature=1 / common,
@@ -192,11 +194,13 @@ def _cross_validated(truth: Ints, logs: Floats, group: Ints) -> dict[str, Real]:
     return found
 
 
-def _choose(losses: Mapping[str, Real]) -> str:
+def _choose(losses: Mapping[str, Real], group: Ints) -> str:
+    """vector where it is better than temperature by more than a standard error over locations."""
     better = losses["temperature"] - losses["vector"]
-    if better.mean() > better.std() / np.sqrt(len(better)):
-        return "vector"
-    return "temperature" if losses["temperature"].mean() < losses["raw"].mean() else "none"
+    numbers = np.unique(group, return_inverse=True)[1]
+    surplus = np.bincount(numbers, better - better.mean())
+    error = np.sqrt((surplus**2).sum() * len(surplus) / (len(surplus) - 1)) / len(better)
+    return "vector" if better.mean() > error else "temperature"
 
 
 def _some(most: int, truth: Ints, values: NDArray[Number], group: Ints) -> tuple[Ints, NDArray[Number], Ints]:

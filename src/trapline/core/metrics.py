@@ -93,7 +93,7 @@ def crop_briers(truth: Ints, scores: Floats) -> Real:
     """Squared distance of the probabilities from the truth, (n,): sum over labels of (p - y)^2, from 0 to 2.
 
     Its mean is the Brier score. Source: Brier 1950, "Verification of forecasts expressed in terms of probability";
-    sklearn.metrics.brier_score_loss with `scale_by_half=False`.
+    sklearn.metrics.brier_score_loss of more than two labels.
     """
     found = np.empty(len(truth))
     for start in range(0, len(truth), CHUNK):

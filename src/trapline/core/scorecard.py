@@ -176,7 +176,7 @@ def naming(named: Named) -> tuple[list[Figure], list[Figure]]:
         names = ("macro_f1", "weighted_f1", "macro_precision", "weighted_precision")
         rows = [Figure(name, label, None, None, None, 0, missing)
                 for name in ("recall", "precision", "f1") for label in named.labels]  # fmt: skip
-        return [plain(name, float("nan"), 0) for name in names], rows
+        return [Figure(name, "", None, None, None, 0, f"no {named.what}") for name in names], rows
     recall = intervals.ratio_spread(named.hits, named.crops)
     precision = intervals.ratio_spread(named.hits, named.naming)
     # An absent label has no F1, whatever was mistaken for it: that shows in the other labels' recall.
@@ -242,7 +242,7 @@ def gaps(seen: Named, held_out: Named) -> list[Figure]:
 def _macro_and_plain(named: Named, hits: Real, macro: str, whole: str) -> Iterator[Figure]:
     """A share of crops, once as the mean over labels and once over all crops alike."""
     if not len(named.truth):
-        yield from (plain(macro, float("nan"), 0), plain(whole, float("nan"), 0))
+        yield from (Figure(name, "", None, None, None, 0, f"no {named.what}") for name in (macro, whole))
         return
     found = intervals.ratio_spread(hits, named.crops)
     yield _overall(named, macro, metrics.macro(found.value), intervals.mean(found))

@@ -13,7 +13,7 @@ import polars as pl
 from trapline.core.config import TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
-from trapline.io import atomic
+from trapline.io import atomic, provenance
 from trapline.io.ledger import fingerprint
 from trapline.learn import device as devices
 from trapline.learn.loop import BEST, Task, fit
@@ -62,6 +62,8 @@ class Params(msgspec.Struct):
     threads: int
     transform: dict[str, object]
     versions: dict[str, str]
+    machine: str = ""  # of the first call, as code
+    code: str = ""
 
 
 def train(
@@ -212,6 +214,8 @@ def _params(
         threads=devices.cores(),
         transform=transform.as_dict(),
         versions={name: version(name) for name in ("trapline", "torch", "timm", "numpy", "pillow")},
+        machine=provenance.machine(),
+        code=provenance.code(),
     )
 
 
