@@ -16,12 +16,14 @@ _PUBLIC = {
     "labels": "trapline.apps.labels",
     "convert": "trapline.apps.convert",
     "doctor": "trapline.apps.doctor",
+    "compare": "trapline.apps.compare",
     "Log": "trapline.core.log",
     **{name: f"trapline.stages.{name}" for name in _STAGES},
     **{f"{name.title()}Config": "trapline.core.config" for name in (*_STAGES, "project")},
 }
 
 if TYPE_CHECKING:
+    from trapline.apps.compare import compare as compare
     from trapline.apps.convert import convert as convert
     from trapline.apps.doctor import doctor as doctor
     from trapline.apps.from_old import from_old as from_old

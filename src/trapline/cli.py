@@ -18,6 +18,7 @@ HELP = {
     "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
+    "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
     "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
@@ -42,7 +43,7 @@ app = App(
 for name, text in HELP.items():
     group = (
         "Commands"
-        if name in ("demo", "init", "run", "status", "doctor", "labels", "convert", "estimate")
+        if name in ("demo", "init", "run", "status", "doctor", "labels", "convert", "compare", "estimate")
         else "Stages, in the order data flows"
     )
     if name != "estimate":

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from trapline.core import config
-from trapline.core.errors import InputError, TraplineError
+from trapline.core.errors import InputError, TooManyFailures, TraplineError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
@@ -255,6 +255,16 @@ def _make(
     opened.make(stage, options, max_failures=max_failures, earlier_options=earlier_options)
     if stage == "evaluate":
         show_report(opened)
+        if (card := _card_of(opened)) is not None:
+            opened.log.note(f"model card: {card}")
+
+
+def _card_of(project: Project) -> Path | None:
+    """The model card of the evaluation that is up to date, if one was asked for."""
+    record = project.records.read("evaluate")
+    if record is None or not record.config.get("card"):
+        return None
+    return (project.layout.root / str(record.facts["report"])).with_name("model_card.md")
 
 
 def ingest(
@@ -353,7 +363,6 @@ def crop(
         categories: With detections: only boxes of these categories, by name.
     """
     alone = {"--images": images, "--out": out, "--threshold": threshold, "--categories": categories}
-    given = [name for name, value in alone.items() if value is not None]
     if detections is not None:
         if images is None or out is None:
             raise InputError("--detections needs --images DIR (what its file names are relative to) and --out DIR.")
@@ -364,8 +373,7 @@ def crop(
             check=check, max_failures=max_failures or 0, log=ConsoleLog(),
         )  # fmt: skip
         return
-    if given:
-        raise InputError(f"{', '.join(given)}: only together with --detections (crops without a project).")
+    _only_with("--detections (crops without a project)", alone)
     opened = Project(project, ConsoleLog())
     if check:
         opened.check_crops()
@@ -428,20 +436,136 @@ def train(
 def predict(
     *,
     cfg: Annotated[config.PredictConfig | None, Flat] = None,
+    classifier: Path | None = None,
+    label_index: Path | None = None,
+    crops: Path | None = None,
+    out: Path | None = None,
+    image_size: int | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    probabilities: Annotated[bool, Flag] = False,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
 ) -> None:
-    """Score every crop with a run's best checkpoint."""
-    _make("predict", cfg, project, save, max_failures)
+    """Score every crop with a run's best checkpoint; or with a classifier that trapline did not train.
+
+    Of another classifier: trapline predict --classifier model.pt --label-index label_index.json --out outputs.csv.gz
+
+    Args:
+        classifier: A TorchScript or ONNX file: score the project's crops with it, or those of --crops.
+        label_index: With classifier: its labels in the order of its outputs: label_index.json, or one per line.
+        crops: With classifier: a folder of crops, without a project.
+        out: With classifier: the CSV to write, gzipped where it ends with .gz.
+        image_size: With classifier: the side of its input in pixels. Default: 224.
+        mean: With classifier: of each channel, for pixels in 0..1. Default: ImageNet's.
+        std: With classifier: of each channel. Default: ImageNet's.
+        probabilities: With classifier: it gives probabilities, not logits.
+    """
+    if classifier is None:
+        alone = {"--label-index": label_index, "--crops": crops, "--out": out, "--image-size": image_size,
+                 "--mean": mean, "--std": std, "--probabilities": probabilities or None}  # fmt: skip
+        _only_with("--classifier (a model that trapline did not train)", alone)
+        _make("predict", cfg, project, save, max_failures)
+        return
+    if label_index is None or out is None:
+        raise InputError(
+            "--classifier needs --label-index FILE (its labels, in the order of its outputs) and --out FILE."
+        )
+    from trapline.apps.predict_other import predict_other
+
+    log = ConsoleLog()
+    crop_ids = None
+    if crops is None:
+        opened = Project(project, log)
+        crops, crop_ids = opened.layout.crops, opened.table("examples")["crop_id"]
+    failed = predict_other(
+        classifier, label_index, out, cfg or config.PredictConfig(), crops_dir=crops, crop_ids=crop_ids,
+        image_size=image_size or 224, mean=mean, std=std, probabilities=probabilities, log=log,
+    )  # fmt: skip
+    log.note(f"wrote {out}; next: trapline evaluate --outputs {out} --out FOLDER")
+    if failed > (max_failures or 0):
+        raise TooManyFailures(f"done, but {failed:,} crops could not be read. Allow them: --max-failures {failed}.")
 
 
 def evaluate(
     *,
     cfg: Annotated[config.EvaluateConfig | None, Flat] = None,
+    outputs: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())] = None,
+    examples: Path | None = None,
+    target_mapping: Path | None = None,
+    crops: Path | None = None,
+    name: str | None = None,
+    out: Path | None = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
 ) -> None:
-    """Say how good the classifier is, and where: metrics, the field's files, report.html."""
-    _make("evaluate", cfg, project, save, max_failures)
+    """Say how good the classifier is, and where: metrics, the field's files, report.html.
+
+    Of any other tool: trapline evaluate --outputs outputs.csv --examples examples.csv --out FOLDER
+
+    Args:
+        outputs: Scores of another tool: CSV of path and a column of probabilities per label, or of path, prediction
+            and confidence.
+        examples: With outputs: a table of path, label, location (CSV or Parquet). Default: the project's examples.
+        target_mapping: With outputs: JSON of target -> labels of the tool, whose probabilities are summed; its other
+            labels become "other".
+        crops: With outputs and examples: the folder of the crops, for the report's pictures.
+        name: With outputs: what the report calls the classifier.
+        out: With outputs: the folder of the report and the tables.
+    """
+    if not outputs:
+        alone = {"--examples": examples, "--target-mapping": target_mapping, "--crops": crops, "--name": name,
+                 "--out": out}  # fmt: skip
+        _only_with("--outputs (scores of another tool)", alone)
+        _make("evaluate", cfg, project, save, max_failures)
+        return
+    if out is None:
+        raise InputError("--outputs needs --out FOLDER, where the report and the tables go.")
+    from trapline.apps.evaluate_scores import evaluate_scores
+    from trapline.formats import example_csv
+
+    log = ConsoleLog()
+    if examples is None:
+        opened = Project(project, log)
+        table, splits, crops = opened.table("examples"), opened.table("splits"), crops or opened.layout.crops
+        given = {option: getattr(cfg, option) for option in cfg.model_fields_set} if cfg is not None else {}
+        cfg = opened.config.evaluate.model_copy(update=given)
+    else:
+        table, splits, notes = example_csv.read(examples)
+        for note in notes:
+            log.warn(note)
+    evaluate_scores(
+        outputs, table, splits, out, cfg or config.EvaluateConfig(), mapping=target_mapping, crops_dir=crops,
+        name=name or "", log=log,
+    )  # fmt: skip
+    log.note(f"report: {out / 'report.html'}")
+    if cfg is not None and cfg.card:
+        log.note(f"model card: {out / 'model_card.md'}")
+
+
+def _only_with(other: str, options: Mapping[str, object]) -> None:
+    """Raise where options are given that mean nothing without another one."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise InputError(f"{', '.join(given)}: only together with {other}.")
+
+
+def compare(a: str, b: str, *, project: ProjectFolder = Path(".")) -> None:
+    """Say whether one classifier is better than another, at places that neither has seen: paired, with an interval.
+
+    Args:
+        a: A run of the project, by its folder's name, or the folder of any evaluated run.
+        b: The run it is compared with.
+    """
+    from trapline.apps.compare import compare as run_compare
+
+    log = ConsoleLog()
+    found = run_compare(a, b, root=project, log=log)
+    table = Table("figure", "A", "B", "B - A", "95% interval", box=None, pad_edge=False)
+    for row in found:
+        interval = f"{row.low:+.3f} to {row.high:+.3f}" if row.low is not None and row.high is not None else row.reason
+        cells = (f"{value:.3f}" if value is not None else "-" for value in (row.a, row.b))
+        difference = f"{row.value:+.3f}" if row.value is not None else "-"
+        table.add_row(row.name.replace("_", " "), *cells, difference, _plain(interval or ""))
+    log.console.print(table)

@@ -96,7 +96,7 @@ def test_positive_figures_stay_positive_and_cover_their_mean():
         losses = [rng.exponential(mean, int(n)) for mean, n in zip(level, counts, strict=True)]
         sums = np.array([[part.sum()] for part in losses])
         squares = np.array([[(part**2).sum()] for part in losses])
-        low, high = intervals.mean(intervals.ratio_spread(sums, counts[:, None], squares), positive=True)
+        low, high = intervals.mean(intervals.ratio_spread(sums, counts[:, None], squares), "positive")
         assert 0 < low < high
         hits += low <= 1 <= high
     assert 0.88 <= hits / 200 <= 0.99
@@ -106,3 +106,47 @@ def test_nothing_at_all():
     found = intervals.ratio_spread(np.zeros((12, 2)), np.zeros((12, 2)))
     assert np.isnan(intervals.mean(found)).all()
     assert np.isnan(intervals.each(found)).all()
+
+
+def test_the_interval_of_a_weighted_mean_is_the_one_of_the_plain_share():
+    rng = np.random.default_rng(8)
+    counts = rng.poisson(12, (14, 3)).astype(float)
+    right = rng.binomial(counts.astype(int), 0.7).astype(float)
+    of_recalls = intervals.weighted(intervals.ratio_spread(right, counts), counts)  # which is accuracy
+    plain = intervals.ratio_spread(right.sum(1, keepdims=True), counts.sum(1, keepdims=True))
+    assert of_recalls.value == pytest.approx(plain.value)
+    np.testing.assert_allclose(of_recalls.residuals, plain.residuals, atol=1e-12)
+    assert intervals.mean(of_recalls) == pytest.approx(intervals.mean(plain), abs=1e-3)
+
+
+def test_weighted_averages_cover_their_truth(coverage):
+    rng, hits = np.random.default_rng(4), []
+    for _ in range(300):
+        right, count, truth = coverage.draw(rng, 15)
+        found = intervals.weighted(intervals.ratio_spread(right, count), count)
+        low, high = intervals.each(found)
+        _, crops, _ = coverage.draw(rng, 400)  # the label frequencies that there could be
+        share = crops.sum(0) / crops.sum()
+        hits.append(low[0] <= share @ truth <= high[0])
+    assert 0.90 <= np.mean(hits) <= 0.99
+
+
+def test_the_gap_of_two_sets_of_places_covers_their_true_difference(coverage):
+    rng, hits = np.random.default_rng(6), []
+    for _ in range(200):
+        here, crops_here, truth_here = coverage.draw(rng, 25, shift=0.6)
+        there, crops_there, truth_there = coverage.draw(rng, 12)
+        both = (crops_here.sum(0) > 0) & (crops_there.sum(0) > 0)
+        value, low, high = intervals.gap(
+            intervals.ratio_spread(here, crops_here), intervals.ratio_spread(there, crops_there)
+        )
+        assert low < value < high
+        hits.append(low <= (truth_here - truth_there)[both].mean() <= high)
+    assert 0.90 <= np.mean(hits) <= 0.99
+
+
+def test_no_gap_interval_below_ten_groups_of_either():
+    few, many = np.full((9, 2), 10.0), np.full((20, 2), 10.0)
+    value, low, high = intervals.gap(intervals.ratio_spread(many, many), intervals.ratio_spread(few / 2, few))
+    assert value == pytest.approx(0.5)
+    assert np.isnan([low, high]).all()

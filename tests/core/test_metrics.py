@@ -50,23 +50,54 @@ def test_log_loss_equals_scikit_learns_weighted_and_not(drawn):
     assert metrics.macro(metrics.mean_by_label(losses, truth, 6)) == pytest.approx(weighted)
 
 
+def test_brier_scores_equal_scikit_learns_weighted_and_not(drawn):
+    truth, scores, _ = drawn
+    scores = scores.astype(np.float64) / scores.astype(np.float64).sum(1, keepdims=True)
+    briers = metrics.crop_briers(truth, scores)
+    plain = sk.brier_score_loss(truth, scores, labels=range(6))  # of more than two labels not halved
+    assert briers.mean() == pytest.approx(plain)
+    weights = metrics.label_balanced_weights(truth, 6)
+    weighted = sk.brier_score_loss(truth, scores, sample_weight=weights, labels=range(6))
+    assert metrics.macro(metrics.mean_by_label(briers, truth, 6)) == pytest.approx(weighted)
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+def test_averages_over_labels_equal_scikit_learns(drawn, name):
+    truth, scores, matrix = drawn
+    given = scores.argmax(1)
+    given[given == 3] = 0  # never predicted: no precision
+    matrix, support = metrics.confusion(truth, given, 6), np.bincount(truth, minlength=6)
+    values, theirs = getattr(metrics, name)(matrix), getattr(sk, f"{name}_score")
+    for kind, found in (("macro", metrics.macro(values)), ("weighted", metrics.weighted(values, support))):
+        assert found == pytest.approx(theirs(truth, given, average=kind, zero_division=np.nan))
+    if name == "recall":
+        assert metrics.weighted(values, support) == pytest.approx(metrics.accuracy(matrix))
+
+
+def test_weighted_figures_without_crops_are_undefined():
+    assert np.isnan(metrics.weighted(np.array([np.nan, np.nan]), np.array([0, 0])))
+
+
 def test_a_probability_of_zero_has_a_finite_loss():
     assert np.isfinite(metrics.crop_losses(np.array([1]), np.array([[1.0, 0.0]], np.float32))).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])  # sorted in two ways
 @pytest.mark.parametrize("digits", [7, 1])  # with one digit most scores are ties
-def test_average_precision_equals_scikit_learns(drawn, digits):
+def test_average_precision_equals_scikit_learns(drawn, digits, dtype):
     truth, scores, _ = drawn
+    scores = scores.astype(dtype)
     for label in range(6):
         score = scores[:, label].round(digits)
-        found, _ = metrics.average_precision(truth == label, score)
+        found, _ = metrics.average_precision(truth == label, score, np.zeros(400, int), 1)
         assert found == pytest.approx(sk.average_precision_score(truth == label, score))
 
 
-def test_average_precisions_influence_is_its_derivative_by_a_crops_weight(drawn):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_average_precisions_influence_is_its_derivative_by_a_crops_weight(drawn, dtype):
     truth, scores, _ = drawn
-    positive, score, step = truth == 2, scores[:, 2].round(2), 1e-6
-    value, influence = metrics.average_precision(positive, score)
+    positive, score, step = truth == 2, scores[:, 2].round(2).astype(dtype), 1e-6
+    value, influence = metrics.average_precision(positive, score, np.arange(400), 400)
     for crop in (0, 7, int(np.flatnonzero(positive)[0]), int(score.argmax())):
         weights = np.ones(len(truth))
         weights[crop] += step
@@ -89,7 +120,7 @@ def test_no_crops_at_all_are_undefined():
         metrics.accuracy(nothing),
         metrics.macro(metrics.recall(nothing)),
         metrics.top_k(empty, 1),
-        metrics.average_precision(np.zeros(3, bool), np.zeros(3))[0],
+        metrics.average_precision(np.zeros(3, bool), np.zeros(3), np.zeros(3, int), 1)[0],
         metrics.chance_macro_recall(nothing.sum(1)),
         metrics.majority_accuracy(nothing.sum(1), 0),
         metrics.majority_macro_recall(nothing.sum(1), 0),

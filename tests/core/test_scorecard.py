@@ -44,7 +44,7 @@ def test_a_label_absent_from_test_has_no_f1_even_where_it_was_predicted():
 def test_few_locations_give_no_interval_and_say_so():
     few = card([0, 1] * 9, [0, 1] * 9, [n // 2 for n in range(18)])["macro_recall", ""]
     assert (few.value, few.low, few.high) == (1, None, None)
-    assert few.reason == "fewer than 10 locations: too few for an interval"
+    assert few.reason == ("fewer than 10 locations: too few for an interval; `trapline split --folds 5` tests at all")
     enough = card([0, 1] * 10, [0, 1] * 10, [n // 2 for n in range(20)])["macro_recall", ""]
     assert enough.low is not None
     assert enough.low < 1

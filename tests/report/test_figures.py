@@ -29,14 +29,34 @@ def test_counts_agree_with_their_noun():
 
 def test_the_matrix_leaves_unused_labels_out_and_says_each_cell_in_words():
     confusion = np.array([[3, 0, 1], [0, 0, 0], [0, 0, 2]])
-    rows = figures.matrix(confusion, ["a", "b", "c"])
-    assert rows is not None
+    rows = figures.matrix(confusion, ["a", "b", "c"], figures.most_confused(confusion))
     assert [(label, total, [cell.crops for cell in cells]) for label, total, cells in rows] == [
         ("a", 4, [3, 1]),
         ("c", 2, [0, 2]),
     ]
     assert rows[0][2][1].words == "1 of 4 a (25%) named c"
-    assert rows[1][2][0].background == "rgb(255 255 255)"
+    assert [cell.shade for _, _, cells in rows for cell in cells] == ["r8", "w4", "", "r9"]
+    assert rows[0][2][1].number == 0 * 3 + 2
+
+
+def test_of_too_many_labels_those_with_most_mistakes_are_shown():
+    confusion = np.array([[9, 0, 0], [0, 5, 2], [0, 0, 7]])
+    assert figures.most_confused(confusion, 2) == [1, 2]
+    assert figures.most_confused(confusion) == [0, 1, 2]
+    assert figures.most_confused(np.zeros((3, 3), int)) == []
+
+
+def test_text_on_every_shade_is_read():
+    def luminance(background):
+        parts = [int(part) / 255 for part in background[4:-1].split()]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    ink = luminance("rgb(29 38 33)")
+    for shade in figures.shades():
+        own = luminance(shade.background)
+        contrast = 1.05 / (own + 0.05) if shade.dark else (own + 0.05) / (ink + 0.05)
+        assert contrast > 4, shade  # WCAG asks 3 of large text and of graphics, 4.5 of small text
 
 
 def test_confused_pairs_come_most_frequent_first():

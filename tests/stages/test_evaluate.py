@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from trapline.core import schemas
+from trapline.core import calibration, schemas
 from trapline.core.config import EvaluateConfig
 from trapline.core.errors import TraplineError
+from trapline.core.intervals import FEW_GROUPS
 from trapline.core.log import Log
-from trapline.formats import outputs
+from trapline.formats import calibration_json, outputs
 from trapline.stages.evaluate import evaluate
 
 HOSTILE = "<script>alert(1)</script>"
@@ -25,6 +26,12 @@ FILES = {
     "overall_metrics.csv",
     "label_stats.csv",
     "confusion_matrices.npz",
+    "calibration.json",
+    "metrics.parquet",
+    "scored.parquet",
+    "reliability.parquet",
+    "thresholds.parquet",
+    "threshold_curves.parquet",
     "report.html",
 }
 
@@ -90,13 +97,14 @@ class Run:
     def write(self, name, content):
         (self.folder / name).write_text(json.dumps(content))
 
-    def evaluate(self, **options):
+    def evaluate(self, taxonomy=None, **options):
         self.log = Log()
         self.metrics = evaluate(
             self.predictions,
             self.examples,
             self.splits,
             EvaluateConfig(**options),
+            taxonomy=taxonomy,
             run_dir=self.folder,
             crops_dir=self.crops_dir,
             log=self.log,
@@ -200,9 +208,9 @@ def test_the_split_is_a_table_and_its_extremes_are_bold(tmp_path):
 def test_few_test_locations_give_no_interval_and_the_page_says_why(tmp_path):
     run = Run(tmp_path, ["a", "b"], {"train": 3, "test": 4}).evaluate()
     assert run.figure("test", "macro_recall")["low"] is None
-    assert run.figure("test", "macro_recall")["reason"] == "fewer than 10 locations: too few for an interval"
+    assert run.figure("test", "macro_recall")["reason"] == FEW_GROUPS
     assert "4 locations of test tell too little about other locations (10 are needed)" in run.page.text
-    assert "--folds" not in run.page.text
+    assert "`trapline split --folds 5` tests at all" in run.page.text
 
 
 def test_the_page_is_self_contained_and_hostile_names_stay_text(tmp_path):
@@ -219,7 +227,7 @@ def test_the_page_is_self_contained_and_hostile_names_stay_text(tmp_path):
     run.write("params.json", {"labels": labels, "config": {"model": HOSTILE}, "versions": {HOSTILE: HOSTILE}})
     (run.folder / "metrics.jsonl").write_text(json.dumps({"epoch": HOSTILE, "val_loss": 1}) + "\n{torn")
     run.evaluate()
-    assert run.page.scripts == 1  # our own, for sorting
+    assert run.page.scripts == 2 + ('id="curves"' in run.html)  # our own, and the data it shows
     assert not [where for where in run.page.loads if not where.startswith(("#", "data:image/jpeg;base64,"))]
     for text in (*labels, bad, "<b>torn</b>"):
         assert text in run.page.text
@@ -238,7 +246,8 @@ def test_pictures_of_right_and_wrong_crops_are_inside(full):
     scores = [line for line in full.page.text.split("Named right")[0].split("first")[-1].split() if line.endswith("%")]
     assert scores == sorted(scores, key=lambda score: -float(score.strip("<>%")))
     full.evaluate(gallery=0)
-    assert "data:image" not in full.html
+    assert 'src="data:image' not in full.html
+    assert '"pictures":[]' in full.html
 
 
 def test_learning_curves_and_the_probe_are_drawn(full):
@@ -254,7 +263,8 @@ def test_learning_curves_and_the_probe_are_drawn(full):
     (full.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     full.write("done.json", {"best_epoch": 2})
     full.evaluate()
-    assert full.html.count("<polyline") == 3
+    learning = full.html.split('<section id="learning">')[1].split("</section>")[0]
+    assert learning.count("<polyline") == 3
     assert "macro recall from 50% at epoch 0 to 65% at epoch 3" in full.html
     assert "epoch that was kept" in full.page.text
     assert "A linear classifier on the pretrained model, not fine-tuned (val)" in full.page.text
@@ -375,13 +385,155 @@ def test_a_crop_without_location_is_under_its_group(full):
     assert full.figure("test", "accuracy", kind="location", group="test0")["support"] == 6
 
 
-def test_many_labels_show_pairs_rather_than_a_matrix(tmp_path):
-    labels = [f"label {n:02d}" for n in range(50)]
-    run = Run(tmp_path, labels, {"train": 1, "test": 12}, crops=50, right=0.6).evaluate()
-    assert 'class="matrix' not in run.html
+def test_of_many_labels_those_with_most_mistakes_are_in_the_matrix(tmp_path):
+    labels = [f"label {n:03d}" for n in range(120)]
+    run = Run(tmp_path, labels, {"train": 1, "test": 12}, crops=120, right=0.6).evaluate()
+    assert "The 100 labels with the most mistakes; 20 others not shown." in run.page.text
     assert "Most frequent confusions" in run.page.text
 
 
 def test_needs_no_torch():
     code = "import sys, trapline.stages.evaluate; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def table(run, name):
+    return pl.read_parquet(run.folder / f"{name}.parquet")
+
+
+def test_the_runs_tables_keep_their_schemas_and_agree_with_one_another(full):
+    full.evaluate(top_k=(1, 3))
+    for schema in (schemas.METRICS, schemas.SCORED, schemas.RELIABILITY, schemas.THRESHOLDS, schemas.THRESHOLD_CURVES):
+        schema.check(table(full, schema.name))
+    assert table(full, "metrics").sort(schemas.METRICS.key).equals(full.metrics.sort(schemas.METRICS.key))
+    scored = table(full, "scored")
+    assert scored.height == full.examples.height
+    test = scored.filter(pl.col("split") == "test")
+    right = (test["label"] == test["predicted"]).mean()
+    assert full.figure("test", "accuracy")["value"] == pytest.approx(right)
+    assert (test["rank"] == 0).mean() == pytest.approx(right)
+    assert full.figure("test", "top3_accuracy")["value"] == pytest.approx((test["rank"] < 3).mean())
+    assert full.figure("test", "log_loss")["value"] == pytest.approx(-np.log(test["true_score"]).mean(), rel=1e-5)
+    bins = table(full, "reliability").filter((pl.col("split") == "test") & (pl.col("scores") == "raw"))
+    assert bins["crops"].sum() == test.height
+    off = ((bins["confidence"] - bins["accuracy"]).abs() * bins["crops"]).sum() / test.height
+    assert full.figure("test", "ece")["value"] == pytest.approx(off)
+
+
+def test_places_hours_and_light_are_plain_counts(full):
+    hour = pl.int_range(pl.len()) % 5 + 6
+    full.examples = full.examples.with_columns(
+        camera_id=pl.col("group_id").str.slice(0, 5),
+        captured_at=pl.when(hour < 10).then(pl.datetime(2024, 5, 1, hour)).cast(schemas.TIME),
+    )
+    full.evaluate()
+    test = table(full, "scored").filter(pl.col("split") == "test")
+    for kind in ("location", "camera", "hour", "light"):
+        rows = full.metrics.filter((pl.col("split") == "test") & (pl.col("group_kind") == kind))
+        counts = test.drop_nulls(kind).with_columns(
+            pl.col(kind).cast(pl.String).str.zfill(2), right=pl.col("label") == pl.col("predicted")
+        )
+        for value, part in counts.group_by(kind):
+            found = {row["name"]: row for row in rows.filter(pl.col("group_value") == value[0]).iter_rows(named=True)}
+            assert found["accuracy"]["value"] == pytest.approx(part["right"].mean())
+            recalls = part.group_by("label").agg(pl.mean("right"))["right"]
+            assert found["macro_recall"]["value"] == pytest.approx(recalls.mean())
+            assert found["accuracy"]["support"] == part.height
+        assert rows["group_value"].n_unique() == counts[kind].n_unique()
+    assert full.figure("test", "accuracy", kind="hour", group="07")["low"] is not None
+    assert test["hour"].null_count()
+
+
+def test_a_taxonomy_gives_figures_at_its_levels(full):
+    canids = {"coyote": "Canidae", "fox": "Canidae", "bobcat": "Felidae", "deer": "Cervidae"}
+    full.evaluate(taxonomy={"family": canids})
+    test = outputs.read_outputs(full.folder / "outputs_test.csv.gz")
+    family = np.array([canids[label] for label in test.labels])
+    names = sorted(set(family))
+    sums = np.stack([test.scores[:, family == name].sum(1) for name in names], axis=1)
+    right = np.array(names)[sums.argmax(1)] == np.array([canids[label] for label in test.truth])
+    found = full.figure("test", "accuracy", kind="level", group="family")
+    assert found["value"] == pytest.approx(right.mean())
+    assert found["value"] > full.figure("test", "accuracy")["value"]
+    assert full.figure("test", "recall", label="Canidae", kind="level", group="family")["support"] == 36
+
+
+def test_bursts_are_judged_together_beside_single_crops(tmp_path):
+    run = Run(tmp_path, ["a", "b", "c"], {"train": 3, "val": 10, "test": 40}, crops=15, right=0.6)
+    # Five crops of one label make a burst; one crop of every place is of none.
+    run.examples = run.examples.sort("group_id", pl.col("labels").list.first()).with_columns(
+        sequence_id=pl.when(pl.int_range(pl.len()).over("group_id") < 14).then(
+            pl.format("{}-{}", "group_id", pl.col("labels").list.first())
+        )
+    )
+    run.evaluate()
+    single, burst = run.figure("test", "accuracy")["value"], run.figure("test", "accuracy", "", "unit", "sequence")
+    assert run.figure("test", "sequences", "", "unit", "sequence")["value"] == 40 * 4
+    assert run.figure("test", "mixed", "", "unit", "sequence")["value"] == 0
+    assert burst["value"] > single + 0.05
+    assert burst["low"] < burst["value"] < burst["high"]
+    crops = run.figure("test", "crop_accuracy", "", "unit", "sequence")["value"]
+    scored = table(run, "scored").filter(pl.col("split") == "test")
+    assert crops == pytest.approx((scored["sequence_predicted"] == scored["label"]).mean())
+    assert scored["sequence"].null_count() == 40
+
+
+def test_a_burst_of_two_labels_is_counted_and_not_judged(full):
+    full.examples = full.examples.with_columns(sequence_id="group_id")
+    full.evaluate()
+    assert full.figure("test", "mixed", "", "unit", "sequence")["value"] == 12
+    assert full.figure("test", "accuracy", "", "unit", "sequence")["reason"] == "no sequences"
+
+
+def test_the_gap_is_seen_less_held_out_of_the_same_labels(tmp_path):
+    run = Run(tmp_path, ["a", "b", "c"], {"train": 14, "val": 10, "test": 12}, crops=12)
+    run.examples = run.examples.with_columns(heldback=pl.int_range(pl.len()) % 2 == 0)
+    run.evaluate()
+    gap = run.figure("test", "gap_macro_recall")
+    value = run.figure("seen", "macro_recall")["value"] - run.figure("test", "macro_recall")["value"]
+    assert gap["value"] == pytest.approx(value)
+    assert gap["low"] < value < gap["high"]
+
+
+def test_scores_are_calibrated_on_val_and_thresholds_tried_at_test(tmp_path):
+    run = Run(tmp_path, ["a", "b", "c"], {"train": 3, "val": 15, "test": 15}, crops=30, right=0.8)
+    run.evaluate(precision=0.9)
+    known = calibration_json.read(run.folder / "calibration.json", run.labels)
+    assert known.method in ("temperature", "vector")
+    assert run.figure("test", "ece_calibrated")["value"] < run.figure("test", "ece")["value"]
+    scored = table(run, "scored").filter(pl.col("split") == "test")
+    test = outputs.read_outputs(run.folder / "outputs_test.csv.gz")
+    scores = calibration.apply(known, test.scores)  # what predict does with the file
+    wanted = dict(zip(test.crop_ids, scores.max(1), strict=True))
+    np.testing.assert_allclose(scored["confidence"], [wanted[crop] for crop in scored["crop_id"]], rtol=1e-4)
+    thresholds = table(run, "thresholds").filter(pl.col("split") == "test")
+    everything = thresholds.filter(pl.col("label") == "").row(0, named=True)
+    kept = scored.filter("automatic")
+    assert everything["kept"] == kept.height
+    assert everything["coverage"] == pytest.approx(kept.height / scored.height)
+    assert everything["precision"] == pytest.approx((kept["label"] == kept["calibrated"]).mean())
+    reached = {label: value for label, value in known.thresholds.items() if value is not None}
+    for label, least in reached.items():
+        sure = scored.filter((pl.col("calibrated") == label) & (pl.col("confidence") >= least))
+        row = thresholds.filter(pl.col("label") == label).row(0, named=True)
+        assert row["kept"] == sure.height
+    assert any("at 90% precision, " in line and "of test crops need no person" in line for line in run.log.notes)
+
+
+def test_test_crops_do_not_touch_calibration_or_thresholds(tmp_path):
+    run = Run(tmp_path, ["a", "b", "c"], {"train": 3, "val": 15, "test": 15}, crops=20).evaluate()
+    before = (run.folder / "calibration.json").read_bytes()
+    flat = pl.lit([1 / 3] * 3, pl.Array(pl.Float32, 3))
+    run.predictions = run.predictions.with_columns(
+        scores=pl.when(pl.col("crop_id").str.starts_with("d/test")).then(flat).otherwise("scores")
+    )
+    run.evaluate()
+    assert (run.folder / "calibration.json").read_bytes() == before
+
+
+def test_without_val_nothing_is_calibrated_and_it_says_why(tmp_path):
+    run = Run(tmp_path, ["a", "b"], {"train": 3, "test": 12}).evaluate()
+    row = run.figure("test", "ece_calibrated")
+    assert (row["value"], row["reason"]) == (None, "not calibrated: no val crops")
+    assert table(run, "thresholds").height == 0
+    assert any("no thresholds chosen: no val crops" in line for line in run.log.notes)

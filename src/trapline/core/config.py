@@ -344,6 +344,18 @@ class EvaluateConfig(Section):
 
     top_k: tuple[int, ...] = (1, 3)
     """The k of top-k accuracy."""
+    precision: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """How often a label must be right for its crops to need no person; thresholds that reach it are chosen on val."""
+    calibration: Literal["auto", "temperature", "vector", "none"] = "auto"
+    """How scores are made to mean what they say, by val. temperature: one factor. vector: one per label. auto: the one
+    that does better at val locations it was not fitted on."""
+    sequence_rule: Literal["mean_log", "mean", "surest"] = "mean_log"
+    """How the crops of a burst are judged together: by the mean of their log-probabilities or of their probabilities,
+    or by the surest crop."""
+    taxonomy: str | None = None
+    """CSV with columns label and taxonomic levels (label,genus,family): figures at those levels too."""
+    card: bool = False
+    """Write model_card.md too: one page about the classifier."""
     gallery: int = Field(default=24, ge=0)
     """Example crops shown right and wrong in the report, each."""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""95% intervals over locations, for figures that are shares or means of shares.
+"""95% intervals over locations, for figures that are shares or means of shares, and for differences of them.
 
 A crop is not an independent draw: crops of one location share background, light and individuals. So the resampling
 unit is the group (`group_id`), of which a test split has few, of unequal size. The percentile bootstrap covers too
@@ -18,17 +18,21 @@ little there, and a label that occurs at one or two locations looks certain. Wha
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Scale = Literal["share", "positive", "signed"]
+"""What a figure may be, hence where its interval's ends lie: Wilson's within 0 and 1; symmetric on the log scale, for
+losses; symmetric, for differences."""
 
 MIN_GROUPS = 10
 """Below this many groups no interval is given: it would be near half the scale wide, and rest on the working model
 more than on the data."""
 MAX_LEVERAGE = 0.999
-FEW_GROUPS = f"fewer than {MIN_GROUPS} locations: too few for an interval"
+FEW_GROUPS = f"fewer than {MIN_GROUPS} locations: too few for an interval; `trapline split --folds 5` tests at all"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Spread:
 
     Args:
         value: (K,) the figures; NaN where the denominator is 0.
+        influence: (G, K) first-order contributions of each group to each figure's error.
         residuals: (G, K) leverage-scaled contributions of each group to each figure's error.
         working: (G, K) variances of those contributions under the working model.
         supplement: (K,) variance the working model adds where a figure rests on few groups.
@@ -45,6 +50,7 @@ class Spread:
     """
 
     value: Array
+    influence: Array
     residuals: Array
     working: Array
     supplement: Array
@@ -73,7 +79,7 @@ def spread(value: Array, influence: Array, weight: Array, unit: Array, most_leve
     groups = 1 / np.maximum((leverage**2).sum(0), 1e-12)  # effective number: 1 / sum of squared shares
     own = np.clip((groups - 1) / (groups + 1), 0, 1)  # how far a figure's own residuals are to be believed
     supplement = np.where(known, np.maximum(working.sum(0) - (residuals**2).sum(0), 0) * (1 - own), 0.0)
-    return Spread(value, residuals, working, supplement, unit, crops)
+    return Spread(value, influence, residuals, working, supplement, unit, crops)
 
 
 def ratio_spread(numerators: Array, denominators: Array, squares: Array | None = None) -> Spread:
@@ -114,52 +120,89 @@ def _within_group_correlation(residuals: Array, weight: Array, leverage: Array, 
     return float(np.clip(excess / pairs if pairs > 0 else 0.1, 0.01, 0.9))
 
 
-def each(found: Spread, *, positive: bool = False) -> tuple[Array, Array]:
+def weighted(found: Spread, crops: Array) -> Spread:
+    """Spread of one figure: the mean of K, each weighing as many crops as it has, over those that are defined.
+
+    Args:
+        found: Of K figures.
+        crops: (G, K) the crops that weigh.
+    """
+    known = ~np.isnan(found.value) & (crops.sum(0) > 0)
+    crops = np.where(known, crops, 0.0)
+    each_total = crops.sum(0)
+    total = max(each_total.sum(), 1.0)
+    values = np.nan_to_num(found.value)
+    value = float(values @ each_total / total) if known.any() else np.nan
+    influence = found.influence @ np.where(known, each_total / total, 0.0)
+    moved = influence + (crops @ values - np.nan_to_num(value) * crops.sum(1)) / total  # the weights are uncertain too
+    one = np.array([value])
+    return spread(one, moved[:, None], crops.sum(1, keepdims=True), share_unit(one, each_total.sum(keepdims=True)))
+
+
+def each(found: Spread, scale: Scale = "share") -> tuple[Array, Array]:
     """The 95% interval of each figure.
 
     Args:
         found: Of G groups and K figures.
-        positive: The figures are positive and unbounded (losses), not shares: the interval is symmetric on the log
-            scale rather than Wilson's.
 
     Returns:
         low and high, (K,) each; NaN where the figure is undefined or there are fewer than MIN_GROUPS groups.
     """
+    if len(found.residuals) < MIN_GROUPS:
+        return np.full(found.value.shape, np.nan), np.full(found.value.shape, np.nan)
     own = (found.residuals**2).sum(0)
-    variance = own + found.supplement
     freedom = _freedom(found.working, own, found.supplement)
-    return _ends(found.value, variance, freedom, found.unit, found.crops, len(found.residuals), positive)
+    return _ends(found.value, own + found.supplement, freedom, found.unit, found.crops, scale)
 
 
-def mean(found: Spread, *, positive: bool = False) -> tuple[float, float]:
+def mean(found: Spread, scale: Scale = "share") -> tuple[float, float]:
     """The 95% interval of the plain mean of the defined figures, such as macro recall over the labels present.
 
     Args:
         found: Of G groups and K figures.
-        positive: As in `each`.
 
     Returns:
         low and high; NaN where nothing is defined or there are fewer than MIN_GROUPS groups.
     """
-    known = found.crops > 0
-    count = int(known.sum())
-    if not count:
+    if len(found.residuals) < MIN_GROUPS or not (found.crops > 0).any():
         return float("nan"), float("nan")
+    value, variance, freedom = _moments(found, found.crops > 0)
+    crops = found.crops.sum(keepdims=True)
+    low, high = _ends(value, variance, freedom, share_unit(value, crops), crops, scale)
+    return float(low[0]), float(high[0])
+
+
+def gap(first: Spread, second: Spread) -> tuple[float, float, float]:
+    """The mean of one set of groups less that of another set, over the figures that both define, and its 95% interval.
+
+    Args:
+        first, second: Of K figures each; their groups are different places.
+
+    Returns:
+        value, low, high; NaN where no figure is defined by both; low and high NaN where either has fewer than
+        MIN_GROUPS groups.
+
+    Source: Welch 1947 (the variances add; Satterthwaite's degrees of freedom).
+    """
+    known = (first.crops > 0) & (second.crops > 0)
+    if not known.any():
+        return float("nan"), float("nan"), float("nan")
+    (a, va, fa), (b, vb, fb) = (_moments(found, known) for found in (first, second))
+    value = a - b
+    if min(len(first.residuals), len(second.residuals)) < MIN_GROUPS:
+        return float(value[0]), float("nan"), float("nan")
+    freedom = (va + vb) ** 2 / np.maximum(va**2 / fa + vb**2 / fb, 1e-300)
+    low, high = _ends(value, va + vb, freedom, np.ones(1), np.ones(1), "signed")
+    return float(value[0]), float(low[0]), float(high[0])
+
+
+def _moments(found: Spread, known: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+    """Value, variance and degrees of freedom of the plain mean of the known figures; (1,) each."""
+    count = int(known.sum())
     own = ((found.residuals[:, known].sum(1) / count) ** 2).sum(keepdims=True)
     supplement = found.supplement[known].sum(keepdims=True) / count**2
     working = found.working[:, known].sum(1, keepdims=True) / count**2
-    value = found.value[known].mean(keepdims=True)
-    crops = found.crops.sum(keepdims=True)
-    low, high = _ends(
-        value,
-        own + supplement,
-        _freedom(working, own, supplement),
-        share_unit(value, crops),
-        crops,
-        len(working),
-        positive,
-    )
-    return float(low[0]), float(high[0])
+    return found.value[known].mean(keepdims=True), own + supplement, _freedom(working, own, supplement)
 
 
 def _freedom(working: Array, own: Array, supplement: Array) -> Array:
@@ -179,16 +222,17 @@ def _freedom(working: Array, own: Array, supplement: Array) -> Array:
 
 
 def _ends(
-    value: Array, variance: Array, freedom: Array, unit: Array, crops: Array, groups: int, positive: bool
+    value: Array, variance: Array, freedom: Array, unit: Array, crops: Array, scale: Scale
 ) -> tuple[Array, Array]:
     """Ends of the interval on the scale that suits the figure; (K,) each."""
     from scipy.special import stdtrit  # scipy comes with scikit-learn; a tenth of a second that --help need not pay
 
     undefined = np.isnan(value) | (crops <= 0)
-    if groups < MIN_GROUPS:
-        return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     t = stdtrit(freedom, 0.975)
-    if positive:
+    if scale == "signed":
+        half = t * np.sqrt(variance)
+        low, high = value - half, value + half
+    elif scale == "positive":
         factor = np.exp(np.minimum(t * np.sqrt(variance) / np.maximum(value, 1e-12), 50))
         low, high = value / factor, value * factor
     else:

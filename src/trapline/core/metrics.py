@@ -89,20 +89,44 @@ def crop_losses(truth: Ints, scores: Floats) -> Real:
     return -np.log(np.clip(own, np.finfo(own.dtype).eps, 1.0).astype(np.float64))
 
 
+def crop_briers(truth: Ints, scores: Floats) -> Real:
+    """Squared distance of the probabilities from the truth, (n,): sum over labels of (p - y)^2, from 0 to 2.
+
+    Its mean is the Brier score. Source: Brier 1950, "Verification of forecasts expressed in terms of probability";
+    sklearn.metrics.brier_score_loss of more than two labels.
+    """
+    found = np.empty(len(truth))
+    for start in range(0, len(truth), CHUNK):
+        part = scores[start : start + CHUNK]
+        own = part[np.arange(len(part)), truth[start : start + CHUNK]].astype(np.float64)
+        found[start : start + CHUNK] = np.einsum("ij,ij->i", part, part, dtype=np.float64) - 2 * own + 1
+    return found
+
+
+def weighted(values: Real, support: Ints) -> float:
+    """Mean over the labels for which a figure is defined, each weighing as many crops as it has. NaN where none is.
+
+    Of recalls this is accuracy. Source: sklearn's `average="weighted"` with `zero_division=nan`.
+    """
+    known = ~np.isnan(values) & (support > 0)
+    return float(np.average(values[known], weights=support[known])) if known.any() else float("nan")
+
+
 def mean_by_label(values: Real | Ints, truth: Ints, labels: int) -> Real:
     """Mean of a per-crop value over the crops of each true label; (L,), NaN without crops."""
     return _ratio(np.bincount(truth, values, labels), np.bincount(truth, minlength=labels))
 
 
-def average_precision(positive: NDArray[np.bool_], score: Floats) -> tuple[float, Real]:
+def average_precision(positive: NDArray[np.bool_], score: Floats, group: Ints, groups: int) -> tuple[float, Real]:
     """Area under the precision-recall curve as a sum over thresholds, sum_t (R_t - R_{t-1}) P_t, and its influence.
 
     Args:
         positive: (n,) whether a crop is of the label.
         score: (n,) the label's probability.
+        group: (n,) numbers of groups, below `groups`.
 
     Returns:
-        AP, NaN without positives; and (n,) how much each crop moves it to first order (for intervals over groups):
+        AP, NaN without positives; and (groups,) how much each group's crops move it to first order (for intervals):
         with P(s) the precision at threshold s, N(s) the crops at or above it and m the number of positives, AP's
         derivative by the weight of crop j is (y_j (P(s_j) - AP) + sum over positives i with s_i <= s_j of
         (y_j - P(s_i)) / N(s_i)) / m.
@@ -111,28 +135,25 @@ def average_precision(positive: NDArray[np.bool_], score: Floats) -> tuple[float
     """
     count = int(positive.sum())
     if not count:
-        return float("nan"), np.zeros(len(positive))
-    order = np.argsort(-score, kind="stable")
-    hit, ranked = positive[order], score[order]
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last crop of each threshold
-    above = (last + 1).astype(np.float64)
-    hits = np.cumsum(hit)[last].astype(np.float64)
-    new = np.diff(hits, prepend=0.0)
-    at = hits / above
+        return float("nan"), np.zeros(groups)
+    score, group, positive = _falling(score, group, positive)
+    hit = np.flatnonzero(positive)
+    ends = np.searchsorted(-score, -score[hit], "right")  # N(s) of every positive; those of equal scores are alike
+    above, new = np.unique(ends, return_counts=True)
+    at = np.cumsum(new) / above
     value = float((new * at).sum() / count)
-    # Crop j takes part in every threshold at or below its own score.
+    # A crop takes part in every threshold at or below its own score.
     ones = np.cumsum((new / above)[::-1])[::-1]
     precisions = np.cumsum((new * at / above)[::-1])[::-1]
-    place = np.repeat(np.arange(len(last)), np.diff(last, prepend=-1))
-    moved = hit * (at[place] - value + ones[place]) - precisions[place]
-    influence = np.empty(len(positive))
-    influence[order] = moved / count
-    return value, influence
+    place = np.repeat(np.arange(len(above)), new)
+    influence = np.bincount(group[hit], at[place] - value + ones[place], groups)
+    influence -= np.bincount(group[: above[-1]], np.repeat(precisions, np.diff(above, prepend=0)), groups)
+    return value, influence / count
 
 
 def group_counts(group: Ints, label: Ints, groups: int, labels: int, values: Real | None = None) -> Real:
     """Sums of `values` (default: crops) per group and label, (groups, labels)."""
-    cells = np.bincount(group.astype(np.int64) * labels + label, values, groups * labels)
+    cells = np.bincount(group.astype(np.int64) * labels + label.astype(np.int64), values, groups * labels)
     return cells.reshape(groups, labels).astype(np.float64)
 
 
@@ -160,6 +181,23 @@ def majority_accuracy(support: Ints, majority: int) -> float:
 def majority_macro_recall(support: Ints, majority: int) -> float:
     """Macro recall of always naming one label: 1 / labels present where it is one of them, else 0."""
     return chance_macro_recall(support) if support[majority] or not support.sum() else 0.0
+
+
+def _falling(score: Floats, group: Ints, positive: NDArray[np.bool_]) -> tuple[Floats, Ints, NDArray[np.bool_]]:
+    """All three by falling score, in any order among equals.
+
+    Single precision that is never negative is sorted as integers, with the rest in the low bits: three times as fast.
+    """
+    if score.dtype != np.float32 or score.min(initial=0) < 0 or group.max(initial=0) >= 2**31:
+        order = np.argsort(-score)
+        return score[order], group[order], positive[order]
+    bits = (score + np.float32(0)).view(np.uint32)  # + 0: no negative zero
+    keys = ((~bits).astype(np.uint64) << np.uint64(32)) | (positive.astype(np.uint64) << np.uint64(31))
+    keys |= group.astype(np.uint64)
+    keys.sort()
+    low = keys.astype(np.uint32)
+    ranked = (~(keys >> np.uint64(32)).astype(np.uint32)).view(np.float32)
+    return ranked, (low & np.uint32(0x7FFFFFFF)).astype(np.int64), low >= np.uint32(2**31)
 
 
 def _ratio(top: Floats | Ints, bottom: Floats | Ints) -> Real:

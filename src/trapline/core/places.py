@@ -70,7 +70,7 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
         images: image_id, dataset, captured, sequence, camera_id, location_id.
     """
     zone = pl.col("captured").str.strip_chars().str.extract(ZONE_SUFFIX).str.to_uppercase().replace("UTC", "Z")
-    named = images.with_columns(captured_at=_clock(images["captured"]), utc_offset=zone)
+    named = images.with_columns(captured_at=clock(images["captured"]), utc_offset=zone)
     ordered = (
         named.select("image_id", "dataset", "captured_at", place=pl.coalesce("camera_id", "location_id"))
         .with_row_index("row")
@@ -96,7 +96,7 @@ def stamps() -> pl.Expr:
     return pl.concat_str(pl.col("captured_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3f"), pl.col("utc_offset").fill_null(""))
 
 
-def _clock(captured: pl.Series) -> pl.Series:
+def clock(captured: pl.Series) -> pl.Series:
     """Time stamps as the camera's clock showed them; null where no layout fits."""
     texts = captured.str.strip_chars().str.replace(ZONE_SUFFIX, "")
     times = pl.Series(captured.name, [None], dtype=schemas.TIME).new_from_index(0, len(texts))

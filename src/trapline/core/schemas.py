@@ -207,16 +207,94 @@ METRICS = Schema(
     {
         "checkpoint_id": TEXT,
         "split": TEXT,
-        "label": TEXT,  # "" for all labels
-        "group_kind": TEXT,  # "" for all groups; else location, light, ...
+        "label": TEXT,  # "" for all labels; of group_kind level, a taxon
+        "group_kind": TEXT,  # "" for all crops; else location, camera, hour, light, level or unit (docs/evaluate.md)
         "group_value": TEXT,
         "name": TEXT,
         "value": REAL,
         "low": REAL,
         "high": REAL,
         "support": INT,
-        "reason": TEXT,  # why value is null
+        "reason": TEXT,  # why value, or its interval, is null
     },
+)
+
+# What evaluate writes into a run's folder, beside METRICS (docs/evaluate.md).
+SCORED = Schema(
+    "scored",
+    ("crop_id",),
+    {
+        "crop_id": TEXT,
+        "split": TEXT,  # train, seen, val or test
+        "group_id": TEXT,
+        "location": TEXT,  # as figures name it: of several datasets, <dataset>/<location_id>
+        "camera": TEXT,
+        "hour": INT,  # 0 to 23 by the camera's clock; null where the time is not known
+        "light": TEXT,  # day or infrared; null where not known
+        "sequence": TEXT,  # unique in the project; null where the crop is of no sequence
+        "label": TEXT,  # the true one
+        "predicted": TEXT,  # the one with the highest score
+        "score": REAL,  # its score
+        "true_score": REAL,  # the true label's score
+        "rank": INT,  # labels that score above the true one: 0 is named right
+        "calibrated": TEXT,  # the label with the highest calibrated score
+        "confidence": REAL,  # its calibrated score
+        "automatic": BOOL,  # the confidence reaches that label's threshold: no person need look
+        "sequence_predicted": TEXT,  # the label of the whole sequence (of the crop, where it is of none)
+        "sequence_confidence": REAL,
+    },
+    required=("split", "group_id", "location", "label", "predicted", "score", "true_score", "rank"),
+)
+
+RELIABILITY = Schema(
+    "reliability",
+    ("split", "scores", "bin"),
+    {
+        "split": TEXT,
+        "scores": TEXT,  # raw or calibrated
+        "bin": INT,  # 0 to 14: confidence from bin / 15 to (bin + 1) / 15; bins without crops are not listed
+        "crops": INT,
+        "confidence": REAL,  # mean of the bin's crops
+        "accuracy": REAL,
+        "low": REAL,
+        "high": REAL,
+        "reason": TEXT,  # why there is no interval
+    },
+    required=("crops", "confidence", "accuracy"),
+)
+
+THRESHOLDS = Schema(
+    "thresholds",
+    ("split", "label"),
+    {
+        "split": TEXT,  # val, where thresholds are chosen; test and the others, where they are tried
+        "label": TEXT,  # "" for all labels together
+        "wished": REAL,  # the precision to reach
+        "threshold": REAL,  # least confidence; null where the label never reaches the precision, and for ""
+        "named": INT,  # crops whose calibrated label is this one ("": all crops)
+        "kept": INT,  # those of them at or above the threshold
+        "precision": REAL,  # share of kept that are right
+        "precision_low": REAL,
+        "precision_high": REAL,
+        "coverage": REAL,  # kept / named: of "", the share of crops that need no person
+        "coverage_low": REAL,
+        "coverage_high": REAL,
+        "reason": TEXT,  # why threshold or a figure is null
+    },
+    required=("wished", "named", "kept"),
+)
+
+THRESHOLD_CURVES = Schema(
+    "threshold_curves",
+    ("split", "label", "threshold"),
+    {
+        "split": TEXT,  # val or test
+        "label": TEXT,  # the calibrated label; "" for all together
+        "threshold": REAL,  # 0, 0.01, ... 0.99, 1
+        "kept": INT,  # crops named so with at least that confidence; at threshold 0 all that are named so
+        "right": INT,  # those of them that are named right: precision is right / kept
+    },
+    required=("kept", "right"),
 )
 
 TABLES = {

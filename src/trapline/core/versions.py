@@ -9,7 +9,7 @@ VERSIONS = {
     "embed": 1,
     "train": 2,
     "predict": 1,
-    "evaluate": 1,
+    "evaluate": 2,
 }
 STAGES = tuple(VERSIONS)
 OPTIONAL = frozenset({"embed"})  # made when asked for by name

@@ -50,20 +50,29 @@ def write_label_index(path: Path, labels: list[str]) -> None:
 
 
 def read_label_index(path: Path) -> list[str]:
-    """The labels of a label_index.json, in the order of their numbers.
+    """Labels in the order of a classifier's outputs: label_index.json, a JSON list, or a text file of one per line.
 
     Raises:
-        InputError: It is missing, not JSON, or its numbers are not 0, 1, 2 ...
+        InputError: It is missing, none of these, does not number its labels from 0, or names one twice.
     """
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-        return [content[str(n)] for n in range(len(content))]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
-        raise InputError(
-            f'{path} is not a label_index.json: {error}. It holds {{"0": name, "1": name, ...}}.'
-        ) from None
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"label list {path} cannot be read: {error}.") from None
+    if path.suffix.casefold() == ".json":
+        try:
+            found = msgspec.json.decode(text, type=dict[str, str] | list[str])
+            labels = found if isinstance(found, list) else [found[str(n)] for n in range(len(found))]
+        except (msgspec.DecodeError, KeyError) as error:
+            raise InputError(
+                f'{path} is not a label list: {error}. It is {{"0": name, "1": name, ...}}, or ["name", ...].'
+            ) from None
+    else:
+        labels = [line.strip() for line in text.splitlines() if line.strip()]
+    again = [label for n, label in enumerate(labels) if label in labels[:n]]
+    if again or not labels:
+        raise InputError(f"{path} names {again[0]!r} twice." if again else f"{path} names no label.")
+    return labels
 
 
 def write_splits(path: Path, examples: pl.DataFrame, splits: pl.DataFrame) -> None:

@@ -13,7 +13,9 @@ from trapline.report.wording import percent
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 14, 34
-MATRIX_LABELS = 40
+MATRIX_LABELS = 100
+"""Labels of the confusion matrix: more are not told apart on a page."""
+SHADES = 9
 PAIRS = 40
 
 
@@ -41,18 +43,34 @@ class Chart:
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """One cell of the confusion matrix: count, colours, and the same in words."""
+    """One cell of the confusion matrix.
 
+    Args:
+        number: true * L + named, by which the page's script finds its crops.
+        shade: Class of its colour: r (right) or w (wrong) and 1 to SHADES by the share of the row.
+        words: The same for who sees no colour.
+    """
+
+    number: int
     crops: int
-    background: str
-    dark: bool
+    shade: str
     words: str
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Crops of `label` that were named `predicted`."""
+class Shade:
+    """A colour of the matrix, and whether white is read on it better than the page's ink."""
 
+    name: str
+    background: str
+    dark: bool
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Crops of `label` that were named `predicted`; `number` as in MatrixCell."""
+
+    number: int
     label: str
     predicted: str
     crops: int
@@ -125,14 +143,10 @@ def _round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value * (1 - 1e-9))
 
 
-def matrix(confusion: NDArray[np.integer], labels: Sequence[str]) -> list[tuple[str, int, list[MatrixCell]]] | None:
-    """The confusion matrix as rows of cells, coloured by the share of the row; None for too many labels to read.
-
-    Labels that are neither true nor predicted are left out.
-    """
-    shown = matrix_labels(confusion)
-    if not shown or len(shown) > MATRIX_LABELS:
-        return None
+def matrix(
+    confusion: NDArray[np.integer], labels: Sequence[str], shown: Sequence[int]
+) -> list[tuple[str, int, list[MatrixCell]]]:
+    """The confusion matrix of the `shown` labels as rows of cells, coloured by the share of the row."""
     totals = confusion.sum(1)
     return [(labels[i], int(totals[i]), [_cell(confusion, totals, labels, i, j) for j in shown]) for i in shown]
 
@@ -142,34 +156,57 @@ def matrix_labels(confusion: NDArray[np.integer]) -> list[int]:
     return [int(n) for n in np.flatnonzero(confusion.sum(0) + confusion.sum(1))]
 
 
+def most_confused(confusion: NDArray[np.integer], number: int = MATRIX_LABELS) -> list[int]:
+    """Numbers of the labels that occur, in their order; if they are more than `number`, those with most mistakes."""
+    found = np.array(matrix_labels(confusion), dtype=np.int64)
+    wrong = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-(wrong.sum(0) + wrong.sum(1))[found], kind="stable")
+    return sorted(found[order[:number]].tolist())
+
+
+def shades() -> list[Shade]:
+    """The colours of the matrix: blue is right, orange is wrong, on a scale that ends at nine tenths of full colour."""
+    found = []
+    for kind, colour in (("r", BLUE), ("w", ORANGE)):
+        for n in range(1, SHADES + 1):
+            mixed = tuple(round(255 - 0.9 * n / SHADES * (255 - part)) for part in colour)
+            light = _luminance(mixed) + 0.05
+            found.append(Shade(f"{kind}{n}", f"rgb({mixed[0]} {mixed[1]} {mixed[2]})", 1.05 / light > light / 0.068))
+    return found
+
+
+def _luminance(colour: tuple[int, ...]) -> float:
+    """Relative luminance, 0 to 1. Source: WCAG 2.2."""
+    parts = [part / 255 for part in colour]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def _cell(
     confusion: NDArray[np.integer], totals: NDArray[np.integer], labels: Sequence[str], i: int, j: int
 ) -> MatrixCell:
     crops, total = int(confusion[i, j]), int(totals[i])
     share = crops / total if total else 0.0
     words = f"{crops:,} of {total:,} {labels[i]} ({percent(share)}) named {labels[j]}"
-    # Full colour is too dark for text at half the row; the square root keeps single mistakes visible.
-    depth = math.sqrt(share) * 0.9 if crops else 0.0
-    colour = BLUE if i == j else ORANGE
-    mixed = tuple(round(255 - depth * (255 - part)) for part in colour)
-    return MatrixCell(crops, f"rgb({mixed[0]} {mixed[1]} {mixed[2]})", depth > 0.6, words)
+    # The square root of the share keeps single mistakes visible.
+    shade = f"{'r' if i == j else 'w'}{max(1, round(SHADES * math.sqrt(share)))}" if crops else ""
+    return MatrixCell(i * len(labels) + j, crops, shade, words)
 
 
 def confused_pairs(confusion: NDArray[np.integer], labels: Sequence[str], number: int = PAIRS) -> list[Pair]:
     """The most frequent confusions, most crops first."""
     wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:number]
-    totals = confusion.sum(1)
-    places = [divmod(int(flat), len(labels)) for flat in order]
-    return [Pair(labels[i], labels[j], int(wrong[i, j]), wrong[i, j] / totals[i]) for i, j in places if wrong[i, j]]
+    return [_pair(wrong, confusion, labels, *divmod(int(flat), len(labels))) for flat in order if wrong.flat[flat]]
 
 
 def mistaken_for(confusion: NDArray[np.integer], labels: Sequence[str]) -> list[Pair | None]:
     """Per label: what it is most often mistaken for, or None."""
     wrong = confusion - np.diag(np.diag(confusion))
-    totals = confusion.sum(1)
     most = wrong.argmax(1)
-    return [
-        Pair(labels[i], labels[j], int(wrong[i, j]), wrong[i, j] / totals[i]) if wrong[i, j] else None
-        for i, j in ((i, int(j)) for i, j in enumerate(most))
-    ]
+    return [_pair(wrong, confusion, labels, i, int(j)) if wrong[i, j] else None for i, j in enumerate(most)]
+
+
+def _pair(wrong: NDArray[np.integer], confusion: NDArray[np.integer], labels: Sequence[str], i: int, j: int) -> Pair:
+    share = float(wrong[i, j] / confusion[i].sum())
+    return Pair(i * len(labels) + j, labels[i], labels[j], int(wrong[i, j]), share)

@@ -4,10 +4,10 @@ import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from trapline.core.paths import unsafe_reason
 from trapline.io.images import ImageFailure, decode, open_image
 
 THUMBNAIL_PX = 160
@@ -51,23 +51,39 @@ def choose_right(crops: pl.DataFrame, number: int, seed: int) -> pl.DataFrame:
     return turns.head(number).sort("label", "crop_id").drop("again", "turn")
 
 
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG in base64, and its size."""
+
+    base64: str
+    width_px: int
+    height_px: int
+
+
 def show(crops: pl.DataFrame, crops_dir: Path) -> list[Example]:
     """Read the chosen crops' pictures."""
     columns = ("crop_id", "label", "predicted", "score", "location")
-    rows = crops.select(columns).iter_rows(named=True)
-    return [Example(**row, **_thumbnail(crops_dir / row["crop_id"])) for row in rows]
+    found = []
+    for row in crops.select(columns).iter_rows(named=True):
+        small = thumbnail(crops_dir, row["crop_id"], THUMBNAIL_PX, QUALITY)
+        picture = f"data:image/jpeg;base64,{small.base64}" if small else ""
+        width, height = (small.width_px, small.height_px) if small else (THUMBNAIL_PX, THUMBNAIL_PX)
+        found.append(Example(**row, picture=picture, width_px=width, height_px=height))
+    return found
 
 
-def _thumbnail(path: Path) -> dict[str, Any]:
-    """A JPEG as a data URI, at most THUMBNAIL_PX on its longer side, and its size; no text where there is none."""
+def thumbnail(crops_dir: Path, crop_id: str, side_px: int, quality: int) -> Thumbnail | None:
+    """A crop's picture at most `side_px` on its longer side; None where it cannot be shown, or lies elsewhere: a table
+    from outside must not bring other pictures of this disk into a page."""
+    if unsafe_reason(crop_id) is not None:
+        return None
     try:
-        image, _ = open_image(path, MAX_PIXELS)
-        image.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
+        image, _ = open_image(crops_dir / crop_id, MAX_PIXELS)
+        image.draft("RGB", (2 * side_px, 2 * side_px))
         picture = decode(image)
     except (ImageFailure, OSError, ValueError):
-        return {"picture": "", "width_px": THUMBNAIL_PX, "height_px": THUMBNAIL_PX}
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        return None
+    picture.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY)
-    content = base64.b64encode(buffer.getvalue()).decode()
-    return {"picture": f"data:image/jpeg;base64,{content}", "width_px": picture.width, "height_px": picture.height}
+    picture.save(buffer, "JPEG", quality=quality)
+    return Thumbnail(base64.b64encode(buffer.getvalue()).decode(), picture.width, picture.height)

@@ -1,7 +1,7 @@
 """report.html: one self-contained page about one run, from tables. Everything from outside is escaped as text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -9,14 +9,16 @@ import jinja2
 import msgspec
 import numpy as np
 import polars as pl
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from trapline.core import schemas
-from trapline.report import figures, gallery, wording
+from trapline.report import cells, confidence, figures, gallery, wording
 from trapline.report.wording import Cell, Figures
 
 SHOWN_LOCATIONS = 50
 MARKED_OFF = 0.1  # a label's share of a split this far from the average is worth a look
+FEW_LABELS = 40  # up to these, the matrix is read at a glance and few confusions are told in words
 SPLIT_ORDER = ("test", "seen", "val", "train")
 
 
@@ -42,7 +44,7 @@ class Material:
         labels: L names in the model's order.
         majority: The label most common in train.
         metrics: METRICS rows of this run.
-        crops: crop_id, split, location, group_id, label, predicted, score of every scored crop.
+        crops: SCORED rows: every scored crop.
         confusion: Per split, (L, L) counts, rows true.
         left_out: Crops without figures, by reason.
         fingerprint: Of the evaluated crops, labels, groups and splits.
@@ -53,6 +55,9 @@ class Material:
         shares: Per label its crops and their share in train, val and test (split_figure.shares).
         turns: Classifiers of a cross-validation, each scoring the places it had not seen; 0 for a single one.
         seed: Fixes which are shown.
+        calibration: As in calibration.json (docs/evaluate.md).
+        tables: reliability, thresholds and threshold_curves, by name (core.schemas).
+        machine, code: What evaluated (io.provenance).
     """
 
     run: str
@@ -73,6 +78,10 @@ class Material:
     shares: pl.DataFrame
     turns: int
     seed: int
+    calibration: Mapping[str, object] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    machine: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,18 +125,22 @@ class LocationRow:
 def render(material: Material) -> str:
     """The page as HTML."""
     found = Figures(material.metrics)
+    other = str(material.params.get("scores_of") or "")
     split = wording.judged_split(found)
     judged = material.crops.filter(pl.col("split") == (split or ""))
     confusion = material.confusion[split] if split else np.zeros((0, 0), np.int64)
     labels = list(material.labels)
-    shown = [labels[n] for n in figures.matrix_labels(confusion)]
+    shown = figures.most_confused(confusion)
+    occurring = len(figures.matrix_labels(confusion))
     locations = _locations(judged, found, split)
+    behind = cells.cells(judged, labels, material.crops_dir, pictures=material.gallery > 0)
     return _environment().get_template("report.html.j2").render(
         material=material,
         split=split,
-        split_words=wording.SPLIT_WORDS,
-        headline=wording.headline(found, split),
+        here=_here(split, other),
+        headline=wording.headline(found, split, other),
         notes=[
+            *wording.of_another(other),
             *wording.cross_validated(material.turns),
             *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
         ],
@@ -135,23 +148,76 @@ def render(material: Material) -> str:
         standings=_standings(material, found, split),
         overall=_overall(found, split),
         label_rows=_label_rows(found, split, labels, confusion),
-        matrix=figures.matrix(confusion, labels) if split else None,
-        matrix_labels=shown,
-        pairs=figures.confused_pairs(confusion, labels, 10 if len(shown) <= figures.MATRIX_LABELS else figures.PAIRS),
+        matrix=figures.matrix(confusion, labels, shown),
+        matrix_labels=[labels[n] for n in shown],
+        matrix_leaves_out=occurring - len(shown),
+        shades=figures.shades(),
+        cells=Markup(cells.as_script(behind)) if split else None,
+        pairs=figures.confused_pairs(confusion, labels, 10 if occurring <= FEW_LABELS else figures.PAIRS),
         locations=locations[:SHOWN_LOCATIONS],
         more_locations=len(locations) - SHOWN_LOCATIONS,
         lights=found.groups(split, "light") if split else [],
+        hours=found.groups(split, "hour") if split else [],
+        levels=_levels(found, split),
         charts=figures.learning_curves(material.epochs, material.done.get("best_epoch")),
         epochs=material.epochs,
         wrong=gallery.show(gallery.choose_wrong(judged, material.gallery), material.crops_dir),
         right=gallery.show(gallery.choose_right(judged, material.gallery, material.seed), material.crops_dir),
         mistakes=judged.filter(pl.col("label") != pl.col("predicted")).height,
-        provenance=_provenance(material),
+        provenance=provenance(material),
         configuration=msgspec.json.format(msgspec.json.encode(material.params.get("config", {})), indent=2).decode(),
         chart=figures,
+        confidence=confidence,
         percent=wording.percent,
         count=wording.count,
+        **_sureness(material, found, split),
     )  # fmt: skip
+
+
+def _here(split: str | None, other: str) -> str:
+    """Where the judged crops are, as part of a sentence."""
+    if other:
+        return f"the {split} locations"
+    words = {
+        "test": "the held-out test locations",
+        "val": "the validation locations",
+        "seen": "locations seen in training",
+        "train": "the training crops",
+    }
+    return words.get(split or "", "")
+
+
+def _sureness(material: Material, found: Figures, split: str | None) -> dict[str, object]:
+    """What the page says of probabilities and thresholds; empty parts where there is nothing to say."""
+    tables, labels = material.tables, list(material.labels)
+    if split is None or not tables:
+        return {"diagrams": [], "thresholds": [], "savings": "", "curves": None, "fitted": ""}
+    errors = {
+        scores: (found(split, name).value, found(split, f"{name}_floor").value)
+        for scores, name in (("raw", "ece"), ("calibrated", "ece_calibrated"))
+    }
+    rows = confidence.threshold_rows(tables["thresholds"], split)
+    wished = tables["thresholds"]["wished"]
+    curves = confidence.curves(tables["threshold_curves"], split)
+    return {
+        "diagrams": confidence.diagrams(tables["reliability"], split, errors),
+        "thresholds": rows,
+        "savings": confidence.savings(rows, wished[0], labels) if len(wished) else "",
+        "wished": wished[0] if len(wished) else None,
+        "curves": curves,
+        "curves_script": Markup(cells.as_script(curves)) if curves else None,
+        "fitted": wording.fitted(material.calibration),
+    }
+
+
+def _levels(found: Figures, split: str | None) -> list[tuple[str, Cell, Cell]]:
+    """Taxonomic levels with their macro recall and accuracy, where a taxonomy was given."""
+    if split is None:
+        return []
+    return [
+        (level, found(split, "macro_recall", "", "level", level), accuracy)
+        for level, accuracy in found.groups(split, "level")
+    ]
 
 
 @cache
@@ -169,7 +235,7 @@ def _standings(material: Material, found: Figures, split: str | None) -> list[St
     """Held-out beside seen, and both beside what needs no training or no learning."""
     rows = [
         Standing(
-            wording.SPLIT_WORDS[name],
+            (wording.OF_OTHERS if material.params.get("scores_of") else wording.SPLIT_WORDS)[name],
             "judged" if name == split else "split",
             found(name, "macro_recall"),
             found(name, "accuracy"),
@@ -180,6 +246,10 @@ def _standings(material: Material, found: Figures, split: str | None) -> list[St
         for name in SPLIT_ORDER
         if name == "test" or found.count(name, "crops")
     ]
+    if split and found(split, "macro_recall", "", "unit", "sequence").value is not None:
+        whole = [found(split, name, "", "unit", "sequence") for name in ("macro_recall", "accuracy", "sequences")]
+        name = f"Whole sequences of {split}, their crops taken together"
+        rows.append(Standing(name, "split", *whole[:2], note="sequences", crops=int(whole[2].value or 0)))
     probe = next((row.get("val_macro_recall") for row in material.epochs if row.get("epoch") == 0), None)
     if isinstance(probe, int | float):
         accuracy = next((row.get("val_accuracy") for row in material.epochs if row.get("epoch") == 0), None)
@@ -253,7 +323,7 @@ def _most(crops: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     return counted.group_by("location", maintain_order=True).first()
 
 
-def _provenance(material: Material) -> list[tuple[str, str]]:
+def provenance(material: Material) -> list[tuple[str, str]]:
     """Where all this comes from, as name and value."""
     params = material.params
     config = params.get("config")
@@ -263,16 +333,20 @@ def _provenance(material: Material) -> list[tuple[str, str]]:
     transform = params.get("transform")
     sizes = transform if isinstance(transform, dict) else {}
     entries = [
-        ("Run", material.run),
+        ("Scores of" if params.get("scores_of") else "Run", params.get("scores_of") or material.run),
         ("Model", params.get("model") or config.get("model")),
         ("Input size", _pixels(params.get("image_size") or config.get("image_size") or sizes.get("image_size"))),
         ("Labels", ", ".join(material.labels) if len(material.labels) <= 30 else f"{len(material.labels)}"),
         ("Best epoch", material.done.get("best_epoch")),
         ("Epochs trained", material.done.get("epochs")),
         ("Trained with", ", ".join(f"{name} {version}" for name, version in trained_with.items())),
+        ("Trained on", params.get("machine")),
+        ("Trained by", params.get("code")),
         ("Training data fingerprint", params.get("fingerprint")),
         ("Evaluated data fingerprint", material.fingerprint),
         ("Evaluated with", ", ".join(f"{name} {version}" for name, version in material.versions.items())),
+        ("Evaluated on", material.machine),
+        ("Evaluated by", f"trapline {material.code}" if material.code else ""),
         ("Evaluated at", material.made_at),
     ]
     return [(name, str(value)) for name, value in entries if value not in (None, "")]

@@ -1,6 +1,6 @@
 """Figures in words: percentages, intervals, the headline and what a reader should keep in mind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,6 +11,12 @@ SPLIT_WORDS = {
     "seen": "Locations seen in training, other crops",
     "val": "Locations that chose the best epoch (val)",
     "train": "Crops that were learned from (train)",
+}
+OF_OTHERS = {
+    "test": "Locations of test",
+    "seen": "Other crops of the training locations",
+    "val": "Locations of val",
+    "train": "Locations of train",
 }
 HELD_OUT = {"test": "it had never seen", "val": "that chose the best epoch (validation)"}
 
@@ -89,31 +95,45 @@ def judged_split(figures: Figures) -> str | None:
     return next((name for name in ("test", "val", "seen", "train") if figures.count(name, "crops")), None)
 
 
-def headline(figures: Figures, split: str | None) -> str:
-    """The result in one sentence that a biologist can quote."""
+def headline(figures: Figures, split: str | None, other: str = "") -> str:
+    """The result in one sentence that a biologist can quote.
+
+    Args:
+        other: Name of a classifier that trapline did not train, of which it is not known what it has seen.
+    """
     if split is None:
         return "No crop could be scored, so nothing is known about this classifier."
     if split not in HELD_OUT:
         return "No crop of a held-out location could be scored, so it is not known how the classifier does elsewhere."
     recall = figures(split, "macro_recall")
     locations = figures.count(split, "groups")
-    where = f"At the {count(locations, 'location')} {HELD_OUT[split]}" if locations > 1 else (
-        f"At the one location {HELD_OUT[split]}"
-    )  # fmt: skip
+    which = "it was tried at" if other else HELD_OUT[split]
+    where = f"At the {count(locations, 'location')} {which}" if locations > 1 else f"At the one location {which}"
+    who = other or "the classifier"
     together = recall.interval.replace(DASH, f"\u2060{DASH}\u2060")  # no line break inside the interval
     sure = f"95% interval {together}" if together else recall.reason or "no interval"
     labels = figures.count(split, "labels")
     if labels == 1:
         return (
-            f"{where}, the classifier named {recall.text} of the crops right ({sure}); "
+            f"{where}, {who} named {recall.text} of the crops right ({sure}); "
             "they are all of one label, so this says little."
         )
     chance = figures(split, "chance_macro_recall").text
-    prefix = "" if split == "test" else "No test crop could be scored. "
+    prefix = "" if split == "test" or other else "No test crop could be scored. "
     return (
-        f"{prefix}{where}, the classifier named {recall.text} of each label’s crops right on average "
+        f"{prefix}{where}, {who} named {recall.text} of each label’s crops right on average "
         f"({sure}); guessing would give {chance}."
     )
+
+
+def of_another(other: str) -> list[str]:
+    """What is not known of a classifier that trapline did not train; nothing for its own."""
+    if not other:
+        return []
+    return [
+        f"{other} was not trained by trapline: whether it has seen these locations, or these very images, is not known "
+        "here. If it has, it will do worse at new ones."
+    ]
 
 
 def cross_validated(turns: int) -> list[str]:
@@ -124,6 +144,19 @@ def cross_validated(turns: int) -> list[str]:
         f"Cross-validated: {turns} classifiers were trained alike, and every location was scored by the one that had "
         "not seen it. The learning curves are the first one's."
     ]
+
+
+def fitted(calibration: Mapping[str, object]) -> str:
+    """How scores were calibrated, in one sentence; empty where nothing is known."""
+    method, reason, on = (calibration.get(name) for name in ("method", "reason", "fitted_on"))
+    if method == "none":
+        return f"The scores are not calibrated: {reason}." if reason else "The scores are not calibrated."
+    if method not in ("temperature", "vector"):
+        return ""
+    crops = on.get("crops") if isinstance(on, Mapping) else None
+    some = f" ({crops:,} crops)" if isinstance(crops, int) else ""
+    how = {"temperature": "temperature scaling", "vector": "vector scaling"}[str(method)]
+    return f"Calibrated by {how}, fitted on val only{some}."
 
 
 def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], left_out: int) -> list[str]:
@@ -150,15 +183,16 @@ def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], lef
             f"No interval is given: {count(locations, 'location')} of {split} "
             f"{'tells' if locations == 1 else 'tell'} too little about other locations (10 are needed)."
         )
-    seen, out = figures("seen", "macro_recall"), figures("test", "macro_recall")
-    if seen.value is not None and out.value is not None:
-        points = round(100 * (seen.value - out.value))
-        if points > 0:
-            notes.append(
-                f"At locations it was trained on it gets {seen.text} (other crops of them): "
-                f"{count(points, 'point')} more than at new ones. Images of more locations usually help more than more "
-                "images of these."
-            )
+    seen, gap = figures("seen", "macro_recall"), figures("test", "gap_macro_recall")
+    if seen.value is not None and gap.value is not None and round(100 * gap.value) > 0:
+        sure = "" if gap.low is None or gap.high is None else (
+            f" (95% interval {100 * gap.low:.0f} to {100 * gap.high:.0f})"
+        )  # fmt: skip
+        notes.append(
+            f"At locations it was trained on it gets {seen.text} (other crops of them): over the labels found at both, "
+            f"{count(round(100 * gap.value), 'point')} more than at new ones{sure}. Images of more locations usually "
+            "help more than more images of these."
+        )
     if left_out:
         notes.append(f"{count(left_out, 'crop')} could not be counted; the reasons stand below.")
     return notes

@@ -1,7 +1,7 @@
-"""evaluate: how good the predictions are, where, and how sure that is. Needs no torch."""
+"""evaluate: how good the predictions are, where, how sure that is, and what they save. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,23 +10,26 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from trapline.core import schemas
+from trapline.core import calibration, schemas, thresholds
+from trapline.core.assessment import Assessment, assess, kept_crops
+from trapline.core.calibration import Calibration
 from trapline.core.config import EvaluateConfig
 from trapline.core.errors import TraplineError
 from trapline.core.folds import folds_of
 from trapline.core.log import Log
-from trapline.core.metrics import label_balanced_weights
-from trapline.core.scorecard import Figure, Scored, headline, scorecard, top_ks
-from trapline.formats import outputs
-from trapline.io import atomic
+from trapline.core.metrics import Floats, label_balanced_weights
+from trapline.core.scorecard import Scored, gaps, top_ks
+from trapline.core.taxonomy import levels
+from trapline.formats import calibration_json, outputs
+from trapline.io import atomic, provenance, tables
 from trapline.io.ledger import fingerprint
+from trapline.report import card
 from trapline.report.page import LeftOut, Material, render
 from trapline.report.split_figure import shares
 from trapline.report.wording import count
 
 SEEN = "seen"
 SPLITS = (*schemas.SPLIT_NAMES, SEEN)
-ONE_LOCATION = "one location: no interval over locations"
 
 
 def evaluate(
@@ -35,20 +38,24 @@ def evaluate(
     splits: pl.DataFrame,
     cfg: EvaluateConfig,
     *,
+    taxonomy: Mapping[str, Mapping[str, str]] | None = None,
     run_dir: Path,
     crops_dir: Path,
     log: Log,
 ) -> pl.DataFrame:
-    """Compare predictions with labels, per split, label, location and light, and write the run's results.
+    """Compare predictions with labels, per split, label, place, time, taxon and sequence, and write the run's results.
 
     The splits are train, val and test; held-back crops of train groups are a fourth, `seen`: locations that were
-    trained on, crops that were not. Written into `run_dir`, each whole or not at all: outputs_{split}.csv.gz,
-    overall_metrics.csv, label_stats.csv, confusion_matrices.npz, report.html.
+    trained on, crops that were not. Scores are calibrated, and thresholds chosen, on val alone. Written into `run_dir`,
+    each whole or not at all: outputs_{split}.csv.gz, overall_metrics.csv, label_stats.csv, confusion_matrices.npz,
+    calibration.json, {metrics, scored, reliability, thresholds, threshold_curves}.parquet, report.html and, if asked
+    for, model_card.md (docs/evaluate.md).
 
     Args:
         predictions: PREDICTIONS rows; scores in the order of the run's labels.
         examples: EXAMPLES rows. Those that cannot be scored are left out, counted by reason.
         splits: SPLITS rows; of a cross-validation all test (core.folds.held_out).
+        taxonomy: Level -> label -> taxon, for figures at coarser levels.
         run_dir: A run's folder; its name is the checkpoint_id. Its params.json names the labels.
         crops_dir: Where the crops of the report's pictures lie, as `crops_dir / crop_id`.
 
@@ -60,24 +67,30 @@ def evaluate(
     """
     params = _read_params(run_dir)
     labels = [str(label) for label in params["labels"]]  # type: ignore[attr-defined]
-    frame, left_out = _join(predictions, examples, splits, labels)
+    frame, matrix, left_out = _join(predictions, examples, splits, labels)
     _tell(frame, examples.height, left_out, log)
-    usable = frame.filter(pl.col("left_out").is_null())
-    parts = {name: usable.filter(pl.col("split") == name).sort("crop_id") for name in SPLITS}
-    scored = {name: _scored(part, labels, name) for name, part in parts.items()}
-    majority = _majority(scored)
-    cards: dict[str, list[Figure]] = {}
-    rows: list[dict[str, object]] = []
-    with log.progress("evaluate", sum(part.height for part in parts.values()), "crops") as advance:
-        for name, part in parts.items():
-            cards[name] = scorecard(scored[name], cfg.top_k, majority)
-            rows += [_row(name, "", "", figure) for figure in cards[name]]
-            rows += _by_part(name, part, scored[name])
+    usable = frame.filter(pl.col("left_out").is_null()).sort("group_id", "sequence", "crop_id")
+    parts = {name: usable.filter(pl.col("split") == name) for name in SPLITS}
+    known = _calibrate(_scored(parts["val"], matrix, labels, "val"), cfg, cross_validated=bool(folds_of(splits)))
+    majority = _majority(usable, labels)
+    found: dict[str, Assessment] = {}
+    with log.progress("evaluate", usable.height, "crops") as advance:
+        for name, part in parts.items():  # one at a time: a split's scores are a large copy
+            scored = _scored(part, matrix, labels, name)
+            found[name] = assess(
+                part, scored, known, top_k=cfg.top_k, majority=majority,
+                levels=levels(labels, taxonomy or {}), rule=cfg.sequence_rule,
+            )  # fmt: skip
+            weights = label_balanced_weights(scored.truth, len(labels))
+            crops = outputs.Outputs(part["crop_id"].to_list(), part["label"].to_list(), weights, labels, scored.scores)
+            outputs.write_outputs(run_dir / f"outputs_{name}.csv.gz", crops)
             advance(part.height)
-    table = pl.DataFrame(
-        [{"checkpoint_id": run_dir.name, **row} for row in rows], schema=schemas.METRICS.columns, orient="row"
-    )
-    _write_outputs(run_dir, parts, scored, cards, labels, cfg)
+    written = _tables(run_dir.name, found)
+    for schema in (schemas.METRICS, schemas.SCORED, schemas.RELIABILITY, schemas.THRESHOLDS, schemas.THRESHOLD_CURVES):
+        tables.write(run_dir / f"{schema.name}.parquet", written[schema.name], schema)
+    calibration_json.write(run_dir / "calibration.json", known)
+    _write_summaries(run_dir, found, labels, cfg)
+    _say_what_it_saves(written["thresholds"], known, log)
     material = Material(
         run=run_dir.name,
         params=params,
@@ -85,9 +98,9 @@ def evaluate(
         done=_read_json(run_dir / "done.json"),
         labels=labels,
         majority=labels[majority],
-        metrics=table,
-        crops=_crops(parts, scored, labels),
-        confusion={name: part.confusion for name, part in scored.items()},
+        metrics=written["metrics"],
+        crops=written["scored"],
+        confusion={name: part.confusion for name, part in found.items()},
         left_out=left_out,
         fingerprint=_fingerprint(usable),
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -97,34 +110,61 @@ def evaluate(
         shares=shares(examples, splits),
         turns=len(folds_of(splits)) if (splits["split"] == "test").all() else 0,
         seed=cfg.seed,
+        calibration=_read_json(run_dir / "calibration.json"),
+        tables={name: written[name] for name in ("reliability", "thresholds", "threshold_curves")},
+        machine=provenance.machine(),
+        code=provenance.code(),
     )
     atomic.replace_text(run_dir / "report.html", render(material))
-    return schemas.METRICS.check(table)
+    if cfg.card:
+        atomic.replace_text(run_dir / "model_card.md", card.render(material))
+    return schemas.METRICS.check(written["metrics"])
 
 
 def _join(
     predictions: pl.DataFrame, examples: pl.DataFrame, splits: pl.DataFrame, labels: Sequence[str]
-) -> tuple[pl.DataFrame, list[LeftOut]]:
-    """One row per example: its label, split, scores, place, and in `left_out` why it cannot be scored (or null)."""
+) -> tuple[pl.DataFrame, Floats, list[LeftOut]]:
+    """One row per example: its label, split, place, time, the row of its scores, and in `left_out` why it cannot be
+    scored (or null); the scores; and the examples that are left out, by reason."""
     width = getattr(predictions.schema["scores"], "size", len(labels))
     if predictions.height and width != len(labels):
-        readable = predictions["scores"].null_count() < predictions.height
-        if readable:
+        if predictions["scores"].null_count() < predictions.height:
             raise TraplineError(
                 f"the predictions hold {width} scores per crop, but the run's params.json names {len(labels)} labels: "
                 "they are of another run. Make them again with `trapline predict`."
             )
         predictions = predictions.with_columns(scores=pl.lit(None, pl.Array(pl.Float32, len(labels))))
+    rows = predictions.select("crop_id", "failure", unread=pl.col("scores").is_null() | pl.col("failure").is_not_null())
+    readable = predictions["scores"].drop_nulls() if predictions["scores"].null_count() else predictions["scores"]
+    matrix = readable.to_numpy() if len(readable) else np.zeros((0, len(labels)), np.float32)
+    row = (predictions["scores"].is_not_null().cast(pl.Int64).cum_sum() - 1).clip(lower_bound=0)
+    finite = pl.Series(_finite(matrix), dtype=pl.Boolean)
+    numbers = finite.gather(row) if len(finite) else pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
     several_datasets = examples["dataset"].n_unique() > 1
-    location = pl.coalesce("location_id", "group_id")
+
+    def named(*columns: str) -> pl.Expr:
+        """Unique among datasets."""
+        name = pl.coalesce(*columns)
+        return pl.concat_str("dataset", name, separator="/") if several_datasets else name
+
     frame = (
-        examples.join(predictions.with_columns(predicted=True), on="crop_id", how="left")
+        examples.join(rows.with_columns(row=row, numbers=numbers), on="crop_id", how="left")
         .join(splits.select("group_id", "split"), on="group_id", how="left")
-        .with_columns(
+        .select(
+            "crop_id",
+            "group_id",
+            "labels",
+            "failure",
+            "unread",
+            "numbers",
+            "row",
             label=pl.col("labels").list.first(),
-            location=pl.concat_str("dataset", location, separator="/") if several_datasets else location,
-            split=pl.when((pl.col("split") == "train") & pl.col("heldback")).then(pl.lit(SEEN)).otherwise("split"),
+            location=named("location_id", "group_id"),
+            camera=named("camera_id", "location_id", "group_id"),
+            hour=pl.col("captured_at").dt.hour().cast(pl.Int64),
             light=pl.when("infrared").then(pl.lit("infrared")).when(~pl.col("infrared")).then(pl.lit("day")),
+            sequence=named("sequence_id"),
+            split=pl.when((pl.col("split") == "train") & pl.col("heldback")).then(pl.lit(SEEN)).otherwise("split"),
         )
         .with_columns(
             left_out=pl.when(pl.col("split").is_null())
@@ -135,11 +175,11 @@ def _join(
             .then(pl.lit("with several labels"))
             .when(~pl.col("label").is_in(list(labels)))
             .then(pl.lit("of a label that the model does not know"))
-            .when(pl.col("predicted").is_null())
+            .when(pl.col("unread").is_null())
             .then(pl.lit("without a prediction"))
-            .when(pl.col("failure").is_not_null() | pl.col("scores").is_null())
+            .when("unread")
             .then(pl.lit("that could not be read"))
-            .when(~pl.col("scores").arr.eval(pl.element().is_finite()).arr.all())
+            .when(~pl.col("numbers"))
             .then(pl.lit("with scores that are not numbers"))
         )
     )
@@ -151,7 +191,13 @@ def _join(
     )
     groups = lost.group_by("left_out", "detail").agg(crops=pl.len(), first=pl.col("crop_id").min())
     groups = groups.sort("crops", "left_out", "detail", descending=[True, False, False])
-    return frame, [LeftOut(*row) for row in groups.rows()]
+    return frame.drop("labels", "unread", "numbers", "failure"), matrix, [LeftOut(*found) for found in groups.rows()]
+
+
+def _finite(matrix: Floats) -> np.ndarray:
+    """(n,) whether all scores of a row are numbers."""
+    sums = matrix.sum(1) if len(matrix) else np.zeros(0, np.float32)  # one that is not a number spoils the sum
+    return np.isfinite(sums)
 
 
 def _tell(frame: pl.DataFrame, examples: int, left_out: Sequence[LeftOut], log: Log) -> None:
@@ -170,58 +216,64 @@ def _tell(frame: pl.DataFrame, examples: int, left_out: Sequence[LeftOut], log: 
         log.warn("there are no scored test crops: nothing is known about locations the classifier has never seen.")
 
 
-def _scored(part: pl.DataFrame, labels: Sequence[str], split: str) -> Scored:
-    index = {label: n for n, label in enumerate(labels)}
-    truth = np.array([index[label] for label in part["label"]], np.int64)
-    scores = part["scores"].to_numpy() if part.height else np.zeros((0, len(labels)), np.float32)
-    group = np.unique(part["group_id"].to_numpy(), return_inverse=True)[1] if part.height else np.zeros(0, np.int64)
-    return Scored(truth, scores.reshape(len(truth), len(labels)), group, labels, split)
+def _scored(part: pl.DataFrame, matrix: Floats, labels: Sequence[str], split: str) -> Scored:
+    number = pl.Enum(list(labels))
+    truth = part["label"].cast(number).to_physical().cast(pl.Int64).to_numpy()
+    scores = matrix[part["row"].to_numpy()] if part.height else np.zeros((0, len(labels)), np.float32)
+    return Scored(truth, scores, part["group_id"].rle_id().cast(pl.Int64).to_numpy(), labels, split)
 
 
-def _majority(scored: Mapping[str, Scored]) -> int:
+def _majority(usable: pl.DataFrame, labels: Sequence[str]) -> int:
     """The most common label of train; where nothing of train was scored, of everything."""
-    support = scored["train"].support
-    if not support.sum():
-        support = np.sum([part.support for part in scored.values()], axis=0)
-    return int(support.argmax()) if len(support) else 0
+    train = usable.filter(pl.col("split") == "train")
+    crops = dict((train if train.height else usable)["label"].value_counts().iter_rows())
+    return int(np.argmax([crops.get(label, 0) for label in labels]))
 
 
-def _by_part(split: str, part: pl.DataFrame, scored: Scored) -> list[dict[str, object]]:
-    """Rows per location and per light."""
-    rows: list[dict[str, object]] = []
-    right = part.select("location", right=pl.Series(scored.predicted == scored.truth, dtype=pl.Boolean))
-    for location, share, crops in right.group_by("location").agg(pl.mean("right"), pl.len()).sort("location").rows():
-        figure = Figure("accuracy", "", share, None, None, crops, ONE_LOCATION)
-        rows.append(_row(split, "location", location, figure))
-    light = part["light"].to_numpy() if part.height else np.zeros(0, object)
-    for value in ("day", "infrared"):
-        chosen = light == value
-        if chosen.any():
-            rows += [_row(split, "light", value, figure) for figure in headline(scored.part(chosen))]
-    return rows
+def _calibrate(val: Scored, cfg: EvaluateConfig, *, cross_validated: bool) -> Calibration:
+    """Scales, offsets and thresholds, from val alone."""
+    if not len(val.truth):
+        reason = "a cross-validation has no val split" if cross_validated else "no val crops"
+        return calibration.none(val.labels, reason)
+    known = calibration.fit(val.truth, val.scores, val.group, val.labels, cfg.calibration)
+    better = replace(val, scores=calibration.apply(known, val.scores)) if known.method != "none" else val
+    least, why = thresholds.choose(kept_crops(better), cfg.precision)
+    values = [float(value) if np.isfinite(value) else None for value in least]
+    return replace(
+        known,
+        precision=cfg.precision,
+        thresholds=dict(zip(val.labels, values, strict=True)),
+        reasons={label: reason for label, reason in zip(val.labels, why, strict=True) if reason is not None},
+    )
 
 
-def _row(split: str, kind: str, value: str, figure: Figure) -> dict[str, object]:
-    return {"split": split, "group_kind": kind, "group_value": value, **asdict(figure)}
+def _tables(checkpoint_id: str, found: Mapping[str, Assessment]) -> dict[str, pl.DataFrame]:
+    """METRICS, SCORED, RELIABILITY, THRESHOLDS and THRESHOLD_CURVES, by name."""
+    metrics = [row for part in found.values() for row in part.metrics]
+    gap = gaps(found[SEEN].named, found["test"].named)
+    everything = {"split": "test", "group_kind": "", "group_value": ""}
+    metrics += [{**everything, **vars(figure)} for figure in gap]
+    curves = [part.curves for part in found.values() if part.curves is not None]
+
+    def table(schema: schemas.Schema, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
+        return pl.DataFrame(rows, schema=schema.columns, orient="row")
+
+    return {
+        "metrics": table(schemas.METRICS, [{"checkpoint_id": checkpoint_id, **row} for row in metrics]),
+        "scored": pl.concat([part.scored for part in found.values()]).select(list(schemas.SCORED.columns)),
+        "reliability": table(schemas.RELIABILITY, [row for part in found.values() for row in part.reliability]),
+        "thresholds": table(schemas.THRESHOLDS, [row for part in found.values() for row in part.thresholds]),
+        "threshold_curves": pl.concat(curves).select(list(schemas.THRESHOLD_CURVES.columns)),
+    }
 
 
-def _write_outputs(
-    run_dir: Path,
-    parts: Mapping[str, pl.DataFrame],
-    scored: Mapping[str, Scored],
-    cards: Mapping[str, Sequence[Figure]],
-    labels: Sequence[str],
-    cfg: EvaluateConfig,
+def _write_summaries(
+    run_dir: Path, found: Mapping[str, Assessment], labels: Sequence[str], cfg: EvaluateConfig
 ) -> None:
-    """The reference chain's files. There, "weighted" means that every label weighs the same."""
+    """The reference chain's files of figures. There, "weighted" means that every label weighs the same."""
     overall, stats = [], []
-    for name, part in parts.items():
-        weights = label_balanced_weights(scored[name].truth, len(labels))
-        outputs.write_outputs(
-            run_dir / f"outputs_{name}.csv.gz",
-            outputs.Outputs(part["crop_id"].to_list(), part["label"].to_list(), weights, labels, scored[name].scores),
-        )
-        value = {(f.name, f.label): float("nan") if f.value is None else f.value for f in cards[name]}
+    for name, part in found.items():
+        value = {(f.name, f.label): float("nan") if f.value is None else f.value for f in part.cards}
         ks = top_ks(cfg.top_k, len(labels))
         plain = {f"acc_top{k}": value["accuracy" if k == 1 else f"top{k}_accuracy", ""] for k in ks}
         macro = {f"acc_weighted_top{k}": value["macro_recall" if k == 1 else f"macro_top{k}_recall", ""] for k in ks}
@@ -233,19 +285,17 @@ def _write_outputs(
         ]
     outputs.write_overall(run_dir / "overall_metrics.csv", overall)
     outputs.write_label_stats(run_dir / "label_stats.csv", stats)
-    outputs.write_confusion(run_dir / "confusion_matrices.npz", {name: part.confusion for name, part in scored.items()})
+    outputs.write_confusion(run_dir / "confusion_matrices.npz", {name: part.confusion for name, part in found.items()})
 
 
-def _crops(parts: Mapping[str, pl.DataFrame], scored: Mapping[str, Scored], labels: Sequence[str]) -> pl.DataFrame:
-    """One row per scored crop for the report: crop_id, split, location, group_id, label, predicted, score."""
-    tables = [
-        part.select("crop_id", "split", "location", "group_id", "label").with_columns(
-            predicted=pl.Series([labels[n] for n in scored[name].predicted], dtype=pl.String),
-            score=pl.Series(scored[name].scores.max(1) if part.height else [], dtype=pl.Float64),
-        )
-        for name, part in parts.items()
-    ]
-    return pl.concat(tables)
+def _say_what_it_saves(table: pl.DataFrame, known: Calibration, log: Log) -> None:
+    if known.precision is None:
+        log.note(f"scores are not calibrated, and no thresholds chosen: {known.reason}")
+        return
+    row = table.filter((pl.col("split") == "test") & (pl.col("label") == "")).row(0, named=True)
+    never = [label for label, value in known.thresholds.items() if value is None]
+    saved = row["coverage"], row["coverage_low"], row["coverage_high"]
+    log.note(thresholds.in_words(known.precision, *saved, never, "test"))
 
 
 def _fingerprint(usable: pl.DataFrame) -> str:

@@ -14,18 +14,26 @@ from trapline.io.ledger import Parts, file_digest
 from trapline.learn import checkpoint as checkpoints
 from trapline.learn import device as devices
 from trapline.learn.infer import infer
+from trapline.learn.others import OtherClassifier
 from trapline.learn.rows import as_arrays, with_file_state
 
 PART_ROWS = 512  # about ten seconds of the default model on two CPU cores
 
 
 def predict(
-    checkpoint: Path, crop_ids: pl.DataFrame, cfg: PredictConfig, *, crops_dir: Path, parts: Parts, log: Log
+    checkpoint: Path | OtherClassifier,
+    crop_ids: pl.DataFrame,
+    cfg: PredictConfig,
+    *,
+    crops_dir: Path,
+    parts: Parts,
+    log: Log,
 ) -> pl.DataFrame:
     """Score crops with a checkpoint; crops that were scored before are not scored again.
 
     Args:
-        checkpoint: A run's checkpoint; nothing else of the run is needed.
+        checkpoint: A run's checkpoint; nothing else of the run is needed. Or a classifier that trapline did not
+            train.
         crop_ids: One row per crop, with `crop_id` unique; other columns are ignored.
         crops_dir: A crop's file is `crops_dir / crop_id`.
         parts: Of this checkpoint.
@@ -37,7 +45,8 @@ def predict(
     Raises:
         InputError: Not a checkpoint, or the device is not there.
     """
-    known = checkpoints.load(checkpoint)
+    other = isinstance(checkpoint, OtherClassifier)
+    known = checkpoint if other else checkpoints.load(checkpoint)
     device = devices.resolve(cfg.device)
     network = cache(lambda: known.network().to(device))  # built only if there is something to do
     scores_type = pl.Array(pl.Float32, len(known.labels))
@@ -64,7 +73,9 @@ def predict(
         )
 
     rows = with_file_state(crop_ids.select("crop_id"), crops_dir)
-    config = {"version": VERSIONS["predict"], "checkpoint": file_digest(checkpoint)}
+    config = {"version": VERSIONS["predict"], "checkpoint": file_digest(checkpoint.path if other else checkpoint)}
+    if other:  # a checkpoint says these itself
+        config |= {"transform": known.transform.as_dict(), "probabilities": checkpoint.probabilities}
     table = map_rows(
         score, rows, key="crop_id", config=config, parts=parts, part_rows=PART_ROWS, log=log, what="crops scored"
     )

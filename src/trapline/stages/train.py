@@ -11,7 +11,7 @@ from trapline.core.config import TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.formats.ms_classification import read_label_index
-from trapline.io import atomic
+from trapline.io import atomic, provenance
 from trapline.io.ledger import fingerprint
 from trapline.learn import device as devices
 from trapline.learn import processes, weights
@@ -76,6 +76,8 @@ class Params(msgspec.Struct):
     threads: int
     transform: dict[str, object]
     versions: dict[str, str]
+    machine: str = ""  # of the first call, as code
+    code: str = ""
 
 
 def train(
@@ -184,6 +186,8 @@ def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform)
         threads=devices.cores(),
         transform=transform.as_dict(),
         versions={name: version(name) for name in ("trapline", "torch", "timm", "numpy", "pillow")},
+        machine=provenance.machine(),
+        code=provenance.code(),
     )
 
 

@@ -16,5 +16,5 @@ STEPS = {
     "embed": Step(("examples", "crops"), learning.embed),
     "train": Step(("examples", "splits", "crops"), learning.train, learning.weights_digest),
     "predict": Step(("run", "examples", "crops"), learning.predict),
-    "evaluate": Step(("predictions", "examples", "splits"), learning.evaluate),
+    "evaluate": Step(("predictions", "examples", "splits"), learning.evaluate, learning.taxonomy_digest),
 }

@@ -13,6 +13,7 @@ from trapline.core.config import Section
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.folds import folds_of, held_out, rotate
 from trapline.core.log import Log
+from trapline.formats import taxonomy_csv
 from trapline.io import tables
 from trapline.io.ledger import Parts, file_digest, fingerprint
 from trapline.io.runs import find_or_begin_run, made_from
@@ -159,14 +160,22 @@ def evaluate(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log
     splits = context.table("splits")
     if record is not None and record.config.get("run") is None and folds_of(splits):
         splits = held_out(splits)
+    evaluate_cfg = cast(config.EvaluateConfig, cfg)
+    taxonomy = taxonomy_csv.read(context.layout.resolve(evaluate_cfg.taxonomy)) if evaluate_cfg.taxonomy else None
     metrics = evaluate_stage(
         tables.read(run_dir / "predictions.parquet"),
         context.table("examples"),
         splits,
-        cast(config.EvaluateConfig, cfg),
+        evaluate_cfg,
+        taxonomy=taxonomy,
         run_dir=run_dir,
         crops_dir=context.layout.crops,
         log=log,
     )
     outputs = write(context, {"metrics": metrics})
     return Made(outputs, {"run": run_dir.name, "report": context.layout.shorten(run_dir / "report.html")})
+
+
+def taxonomy_digest(context: Context, cfg: Section) -> dict[str, str]:
+    path = cast(config.EvaluateConfig, cfg).taxonomy
+    return {path: file_digest(context.layout.resolve(path))} if path is not None else {}
