@@ -235,9 +235,10 @@ def snapshot(root: Path) -> dict[str, str]:
 def row(name: str) -> str:
     """A case's row in the table of docs/bad-input.md."""
     case = CASES[name]
-    said = [*case.says, *case.and_says]
+    said = [words.strip().replace("`", "") for words in (*case.says, *case.and_says)]
+    said = [words if len(words) < 90 else f"{words[:20]}…" for words in said]
     codes = f"{case.code}" if case.then is None else f"{case.code}, {case.then}"
-    return f"| {name} | {codes} | {' … '.join(f'`{words.strip()}`' for words in said)} |"
+    return f"| {name} | {codes} | {' … '.join(f'`{words}`' for words in said)} |"
 
 
 def test_the_page_shows_what_is_said():
