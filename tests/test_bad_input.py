@@ -232,6 +232,21 @@ def snapshot(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
 
 
+def row(name: str) -> str:
+    """A case's row in the table of docs/bad-input.md."""
+    case = CASES[name]
+    said = [words.strip().replace("`", "") for words in (*case.says, *case.and_says)]
+    said = [words if len(words) < 90 else f"{words[:20]}…" for words in said]
+    codes = f"{case.code}" if case.then is None else f"{case.code}, {case.then}"
+    return f"| {name} | {codes} | {' … '.join(f'`{words}`' for words in said)} |"
+
+
+def test_the_page_shows_what_is_said():
+    page = (Path(__file__).parents[1] / "docs" / "bad-input.md").read_text()
+    missing = [row(name) for name in CASES if row(name) not in page]
+    assert not missing, "\n".join(missing)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input(name, root, tmp_path, capsys, record_property):
     case, bad = CASES[name], Bad(tmp_path / "bad")

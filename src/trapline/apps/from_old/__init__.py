@@ -152,5 +152,5 @@ def _say_what_is_left(tree: OldTree, chosen: Point, found: list[Point], log: Log
     if tree.checkpoints:
         log.note(
             f"{len(tree.checkpoints)} checkpoints of the old chain stay where they are (first: {tree.checkpoints[0]}); "
-            "trapline trains its own"
+            "start from one of them with trapline train --weights FILE"
         )
