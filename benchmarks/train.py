@@ -2,8 +2,8 @@
 
     uv run python benchmarks/train.py --models tf_efficientnet_lite0 resnet18 --crops 128 --rounds 3
 
-The plain loop is what one writes first: timm's model, contiguous fp32, PIL and torchvision v1 transforms in a DataLoader
-with two workers, AdamW. The bare step is ours on crops already in memory. All with random weights, nothing frozen,
+The plain loop is what one writes first: timm's model, contiguous fp32, PIL and torchvision v1 transforms in a
+DataLoader with two workers, AdamW. The bare step is ours on crops already in memory. All with random weights, nothing frozen,
 BatchNorm moving, the same batch, the same crops. Rounds take turns; medians are printed, wall clock and CPU time.
 """
 
