@@ -3,8 +3,9 @@
     uv run python benchmarks/train.py --models tf_efficientnet_lite0 resnet18 --crops 128 --rounds 3
 
 The plain loop is what one writes first: timm's model, contiguous fp32, PIL and torchvision v1 transforms in a
-DataLoader with two workers, AdamW. The bare step is ours on crops already in memory. All with random weights, nothing frozen,
-BatchNorm moving, the same batch, the same crops. Rounds take turns; medians are printed, wall clock and CPU time.
+DataLoader with two workers, AdamW. The bare step is ours on crops already in memory. All with random weights, nothing
+frozen, BatchNorm moving, the same batch, the same crops. Rounds take turns; medians are printed, wall clock and CPU
+time.
 """
 
 import argparse
@@ -72,7 +73,9 @@ class Plain(Dataset):
 
     def __getitem__(self, k: int) -> tuple[torch.Tensor, int]:
         with Image.open(self.paths[k]) as image:
-            return self.transform(image.convert("RGB")), k % LABELS
+            pixels = self.transform(image.convert("RGB"))
+        assert isinstance(pixels, torch.Tensor)
+        return pixels, k % LABELS
 
 
 def plain_epoch(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loader: DataLoader, device: str) -> None:
