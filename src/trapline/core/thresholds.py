@@ -113,8 +113,8 @@ def choose(crops: Kept, precision: float) -> tuple[Real, list[str | None]]:
 def design_effect(crops: Kept) -> float:
     """How many crops of one location count as one, at least 1: 1 + (crops per location - 1) * correlation.
 
-    Source: Kish 1965, "Survey sampling", with locations of unequal size; the correlation within locations by the moments of each location's surplus of
-    right crops over what their labels and confidences promise.
+    Source: Kish 1965, "Survey sampling", with locations of unequal size; the correlation within locations by the
+    moments of each location's surplus of right crops over what their labels and confidences promise.
     """
     if crops.groups < 2:
         return float(max(len(crops.given), 1))
