@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -39,12 +41,12 @@ def test_the_better_run_is_named_with_its_interval(tmp_path):
     write_run(tmp_path, "001-a", 0.6)
     write_run(tmp_path, "002-b", 0.9, seed=1)
     log = Log()
-    found = {row.name: row for row in compare("001-a", "002-b", root=tmp_path, log=log)}
+    found: dict[str, Any] = {row.name: row for row in compare("001-a", "002-b", root=tmp_path, log=log)}
     assert 0.2 < found["macro_recall"].low < found["macro_recall"].value < found["macro_recall"].high < 0.5
     assert found["log_loss"].high < 0
     assert "At 12 locations that neither had seen (240 crops), 002-b named" in log.notes[0]
     assert "002-b is better than 001-a by" in log.notes[0]
-    back = {row.name: row for row in compare("002-b", "001-a", root=tmp_path)}
+    back: dict[str, Any] = {row.name: row for row in compare("002-b", "001-a", root=tmp_path)}
     assert back["macro_recall"].value == pytest.approx(-found["macro_recall"].value)
 
 

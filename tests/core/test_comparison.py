@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def drawn(rng, groups, gain, alike=0.7):
     return truth, a, b, group
 
 
-def compared(truth, a, b, group):
+def compared(truth, a, b, group) -> dict[str, Any]:
     of_a, of_b = (np.where(given == truth, 0.1, 2.0) for given in (a, b))
     return {found.name: found for found in differences(truth, a, b, of_a, of_b, group, 4)}
 

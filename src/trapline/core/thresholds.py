@@ -142,32 +142,52 @@ def outcome(crops: Kept, thresholds: Real) -> Outcome:
     named = group_counts(crops.group, crops.given, crops.groups, crops.labels)
     kept = group_counts(crops.group, crops.given, crops.groups, crops.labels, above)
     right = group_counts(crops.group, crops.given, crops.groups, crops.labels, above * crops.right)
-    columns = [np.hstack([part, part.sum(1, keepdims=True)]) for part in (named, kept, right)]
-    precision = intervals.ratio_spread(columns[2], columns[1])
-    coverage = intervals.ratio_spread(columns[1], columns[0])
-    return Outcome(
-        columns[0].sum(0).astype(np.int64),
-        columns[1].sum(0).astype(np.int64),
-        precision.value,
-        *intervals.each(precision),
-        coverage.value,
-        *intervals.each(coverage),
-    )
+    precision, coverage = _shares(right, kept), _shares(kept, named)
+    return Outcome(_with_all(named), _with_all(kept), *precision, *coverage)
+
+
+def _shares(part: Real, whole: Real) -> tuple[Real, Real, Real]:
+    """Shares with their intervals, (L + 1,) each: of every label, and of all together, which stand on their own."""
+    each = intervals.ratio_spread(part, whole)
+    all_together = intervals.ratio_spread(part.sum(1, keepdims=True), whole.sum(1, keepdims=True))
+    ends = zip(intervals.each(each), intervals.each(all_together), strict=True)
+    low, high = (np.append(of_each, of_all) for of_each, of_all in ends)
+    return np.append(each.value, all_together.value), low, high
+
+
+def _with_all(counts: Real) -> NDArray[np.int64]:
+    """(L + 1,) sums of (G, L) counts over groups, and over everything."""
+    return np.append(counts.sum(0), counts.sum()).astype(np.int64)
 
 
 def in_words(
-    precision: float, coverage: float | None, low: float | None, high: float | None, never: Sequence[str], split: str
+    wished: float,
+    precision: tuple[float | None, float | None, float | None],
+    coverage: tuple[float | None, float | None, float | None],
+    never: Sequence[str],
+    split: str,
 ) -> str:
-    """What the thresholds save, in one sentence: as in "at 95% precision, 71% of test crops need no person ..."."""
-    if coverage is None:
-        return f"at {precision:.0%} precision: no {split} crops to try the thresholds on."
-    sure = f" (95% interval {low:.0%} to {high:.0%})" if low is not None and high is not None else ""
-    sentence = f"at {precision:.0%} precision, {coverage:.0%} of {split} crops need no person{sure}"
+    """What the thresholds save and whether they hold, in one sentence.
+
+    Args:
+        wished: The precision they were chosen for, on val.
+        precision, coverage: What they give in `split`: value, low, high; None where undefined.
+        never: Labels that never reach the precision.
+    """
+    if coverage[0] is None:
+        return f"at {wished:.0%} precision: no {split} crops to try the thresholds on."
+    held = f" (chosen on val; at {split} {_share(*precision)})" if precision[0] is not None else ""
+    sentence = f"at {wished:.0%} precision{held}, {_share(*coverage)} of {split} crops need no person"
     if not never:
         return f"{sentence}; every label reaches it."
     shown = ", ".join(never[:12]) + (" ..." if len(never) > 12 else "")
     verb = "1 label never reaches" if len(never) == 1 else f"{len(never)} labels never reach"
     return f"{sentence}; {verb} it: {shown}."
+
+
+def _share(value: float | None, low: float | None, high: float | None) -> str:
+    """As in "71% (62 to 79%)", the interval where there is one."""
+    return f"{value or 0:.0%}" + (f" ({100 * low:.0f} to {high:.0%})" if low is not None and high is not None else "")
 
 
 def reason_of(interval_low: float, value: float, undefined: str) -> str | None:

@@ -294,8 +294,8 @@ def _say_what_it_saves(table: pl.DataFrame, known: Calibration, log: Log) -> Non
         return
     row = table.filter((pl.col("split") == "test") & (pl.col("label") == "")).row(0, named=True)
     never = [label for label, value in known.thresholds.items() if value is None]
-    saved = row["coverage"], row["coverage_low"], row["coverage_high"]
-    log.note(thresholds.in_words(known.precision, *saved, never, "test"))
+    held, saved = ((row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("precision", "coverage"))
+    log.note(thresholds.in_words(known.precision, held, saved, never, "test"))
 
 
 def _fingerprint(usable: pl.DataFrame) -> str:
