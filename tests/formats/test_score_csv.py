@@ -49,6 +49,14 @@ def test_a_data_frames_numbering_and_columns_of_words_are_no_scores(tmp_path):
     assert found.notes == ("columns of words in scores.csv are no scores: camera.",)
 
 
+def test_a_column_that_begins_with_whole_numbers_or_nothing_is_scores_all_the_same(tmp_path):
+    rows = [f"{n},0,1,\n" for n in range(10_500)]
+    found = score_csv.read(written(tmp_path, "path,elk,fox,owl\n" + "".join(rows) + "last,0.25,0.25,0.5\n"))
+    assert found.labels == ["elk", "fox", "owl"]
+    assert found.paths[0] == "0"
+    assert found.values[-1].tolist() == [0.25, 0.25, 0.5]
+
+
 def test_a_label_and_how_sure(tmp_path):
     text = "filepath,prediction,confidence\na.jpg,fox,0.9\nb.jpg,elk,0.6\nb.jpg,fox,0.3\nc.jpg,,\n"
     found = score_csv.read(written(tmp_path, text))

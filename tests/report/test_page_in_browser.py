@@ -211,11 +211,11 @@ def test_every_figure_is_told_in_words(visit):
 @pytest.mark.slow
 def test_a_hundred_labels_and_fifty_thousand_crops_fit(browser, tmp_path):
     labels = [f"a species with a long name {n:03d}" for n in range(100)]
-    material = draw_material(labels, 100_000, tmp_path / "crops", locations=60, pictures=5_000)
+    material = draw_material(labels, 100_000, tmp_path / "crops", locations=60, pictures=50_000)
     assert of_test(material).height > 49_000
     path = tmp_path / "report.html"
     path.write_text(render(material))
-    assert path.stat().st_size < 15e6
+    assert 5e6 < path.stat().st_size < 15e6
     begin = time.monotonic()
     found = Visit(browser, path, PHONE)
     page = found.page

@@ -58,17 +58,14 @@ def read(path: Path) -> Scores:
         reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""))
         header = next(reader, [])
         body = memoryview(data)[len(data) - len(data.split(b"\n", reader.line_num)[-1]) :]  # names may hold line breaks
-        table = pl.read_csv(io.BytesIO(body), has_header=False, infer_schema_length=10_000)
+        plain = [name.strip().casefold().replace(" ", "_").replace("-", "_") for name in header]
+        table = pl.read_csv(io.BytesIO(body), has_header=False, schema=_types(body, plain))
     except FileNotFoundError:
         raise InputError(f"there is no file {path}.") from None
     except pl.exceptions.NoDataError:
         raise InputError(f"{path} holds no scores.") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} is not a CSV of scores: {(str(error).splitlines() or [''])[0]}.") from None
-    if table.width != len(header):
-        raise InputError(f"{path} is not a CSV of scores: {len(header)} names head {table.width} columns.")
-    table.columns = [f"{n}" for n in range(table.width)]
-    plain = [name.strip().casefold().replace(" ", "_").replace("-", "_") for name in header]
     if plain[:1] and plain[0] in ("", "index", "unnamed:_0") and len(plain) > 1 and plain[1] in PATHS:
         table, header, plain = table[:, 1:], header[1:], plain[1:]  # a data frame's own numbering
         table.columns = [f"{n}" for n in range(table.width)]
@@ -87,6 +84,20 @@ def read(path: Path) -> Scores:
     if named and sure and table[:, named].dtype == pl.String:
         return _long(path, paths, table[:, named], table[:, sure])
     return _wide(path, paths, header[1:], table[:, 1:])
+
+
+def _types(body: memoryview, plain: Sequence[str]) -> dict[str, pl.DataType | type[pl.DataType]]:
+    """Column -> type, from the first rows: numbers are read as float32, which is all that scores are kept as, so that a
+    column that begins with 0 and 1 is not taken for whole numbers."""
+    head = pl.read_csv(io.BytesIO(body), has_header=False, n_rows=10_000, infer_schema_length=None)
+    if head.width != len(plain):
+        raise pl.exceptions.SchemaError(f"{len(plain)} names head {head.width} columns")
+    words = {n for n, name in enumerate(plain) if n == 0 or name in PATHS}
+    if any(name in SURE for name in plain[1:]):
+        words |= {n for n, name in enumerate(plain) if name in NAMED}
+    return {
+        f"{n}": pl.Float32 if kind.is_numeric() and n not in words else pl.String for n, kind in enumerate(head.dtypes)
+    }
 
 
 def write(path: Path, crop_ids: pl.Series, labels: Sequence[str], values: NDArray[np.floating]) -> None:
@@ -109,7 +120,7 @@ def write(path: Path, crop_ids: pl.Series, labels: Sequence[str], values: NDArra
 
 
 def _wide(path: Path, paths: pl.Series, labels: Sequence[str], table: pl.DataFrame) -> Scores:
-    words = [n for n, column in enumerate(table) if not column.dtype.is_numeric() and column.count()]
+    words = [n for n, column in enumerate(table) if column.cast(pl.Float32, strict=False).count() < column.count()]
     notes = ()
     if words:
         notes = (f"columns of words in {path.name} are no scores: {', '.join(labels[n] for n in words[:8])}.",)
