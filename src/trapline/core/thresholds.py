@@ -113,8 +113,8 @@ def choose(crops: Kept, precision: float) -> tuple[Real, list[str | None]]:
 def design_effect(crops: Kept) -> float:
     """How many crops of one location count as one, at least 1: 1 + (crops per location - 1) * correlation.
 
-    Source: Kish 1965, "Survey sampling"; the correlation within locations by the moments of each location's surplus of
-    right crops over what their labels and confidences promise.
+    Source: Kish 1965, "Survey sampling", with locations of unequal size; the correlation within locations by the
+    moments of each location's surplus of right crops over what their labels and confidences promise.
     """
     if crops.groups < 2:
         return float(max(len(crops.given), 1))
@@ -126,9 +126,9 @@ def design_effect(crops: Kept) -> float:
     unit = np.bincount(crops.group, np.maximum(confidence * (1 - confidence), 1e-4), crops.groups)
     n = np.bincount(crops.group, minlength=crops.groups)
     excess = ((surplus**2 - unit) / n).sum() / np.maximum((unit * (n - 1) / n).sum(), 1e-12)
-    labels_there = (group_counts(crops.group, crops.given, crops.groups, crops.labels) > 0).sum() / crops.groups
-    per_label = max(n.mean() / labels_there, 1.0)
-    return float(1 + np.clip(excess, 0, 1) * (per_label - 1))
+    there = group_counts(crops.group, crops.given, crops.groups, crops.labels)
+    size = (there**2).sum() / there.sum()  # crops of one label at one location, as a crop meets them
+    return float(1 + np.clip(excess, 0, 1) * max(size - 1, 0))
 
 
 def outcome(crops: Kept, thresholds: Real) -> Outcome:
