@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import polars as pl
 
 from reports import draw_material
-from trapline.report import card
+from trapline.report import card, page
 
 LABELS = ["bobcat", "coyote", "mule deer", "fox"]
 
@@ -52,7 +54,17 @@ def test_hostile_names_are_no_markup(tmp_path):
 
 
 def test_of_another_tool_it_claims_nothing_about_its_training(tmp_path):
-    found = card.render(draw_material(LABELS, 500, tmp_path, params={"labels": LABELS, "scores_of": "MIRA"}))
+    drawn = draw_material(LABELS, 500, tmp_path)
+    known = drawn.metrics.filter(split="test", name="macro_recall", group_kind="")
+    both = [known.with_columns(split=pl.lit("seen")), known.with_columns(name=pl.lit("gap_macro_recall"))]
+    own = replace(drawn, metrics=pl.concat([drawn.metrics, *both]))
+    assert "locations it was trained on" in card.render(own)
+    assert "locations it was trained on" in page.render(own)
+    other = replace(own, params={"labels": LABELS, "scores_of": "MIRA"})
+    for found in (card.render(other), page.render(other)):
+        assert "trained on" not in found.replace("Trained on", "")
+        assert "truly new" not in found
+    found = card.render(other)
     assert "never seen" not in found
     assert "What its makers intended it for is not known here" in found
 

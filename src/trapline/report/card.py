@@ -34,7 +34,7 @@ def render(material: Material) -> str:
     notes = [
         *wording.of_another(other),
         *wording.cross_validated(material.turns),
-        *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
+        *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out), other),
     ]
     saved = confidence.savings(rows, wished, labels) if wished else ""
     parts = [
@@ -42,7 +42,11 @@ def render(material: Material) -> str:
         "\n\n".join(text(line) for line in (wording.headline(found, split, other), saved) if line),
         f"## What it names\n\n{count(len(labels), 'label')}: {', '.join(text(label) for label in labels)}.",
         _data(found, other),
-        *((_results(found, split), _labels(found, split, labels, rows), _failures(material, split)) if split else ()),
+        *(
+            (_results(found, split, other), _labels(found, split, labels, rows), _failures(material, split))
+            if split
+            else ()
+        ),
         "## Limits\n\n" + _list(text(note) for note in notes),
         _use(other, wished),
         _provenance(material),
@@ -60,15 +64,15 @@ def _data(found: Figures, other: str) -> str:
     return "## Data\n\n" + _table(("Crops of", "Crops", "Locations", "Labels"), rows)
 
 
-def _results(found: Figures, split: str) -> str:
+def _results(found: Figures, split: str, other: str) -> str:
     rows = [(words, *_cell(found(split, name))) for words, name in FIGURES if found(split, name) != Cell()]
     whole = found(split, "macro_recall", "", "unit", "sequence")
     if whole.value is not None:
         rows.append(("Macro recall of whole sequences", *_cell(whole)))
     seen, gap = found("seen", "macro_recall"), found("test", "gap_macro_recall")
-    if split == "test" and seen.value is not None:
+    if split == "test" and not other and seen.value is not None:
         rows.append(("Macro recall at locations it was trained on (other crops)", *_cell(seen)))
-    if split == "test" and gap.value is not None:
+    if split == "test" and not other and gap.value is not None:
         ends = "–" if gap.low is None or gap.high is None else f"{100 * gap.low:.0f} to {100 * gap.high:.0f} points"
         rows.append(("That is more than at new ones by", f"{100 * gap.value:.0f} points", ends))
     for words, name in (("Guessing", "chance_macro_recall"), ("Always the commonest label", "majority_macro_recall")):

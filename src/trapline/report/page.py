@@ -142,7 +142,7 @@ def render(material: Material) -> str:
         notes=[
             *wording.of_another(other),
             *wording.cross_validated(material.turns),
-            *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out)),
+            *wording.keep_in_mind(found, split, labels, sum(row.crops for row in material.left_out), other),
         ],
         share_rows=[] if material.turns else _share_rows(material.shares),
         standings=_standings(material, found, split),

@@ -159,8 +159,14 @@ def fitted(calibration: Mapping[str, object]) -> str:
     return f"Calibrated by {how}, fitted on val only{some}."
 
 
-def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], left_out: int) -> list[str]:
-    """What limits the headline: missing labels, few locations, the gap to seen locations, crops left out."""
+def keep_in_mind(
+    figures: Figures, split: str | None, labels: Sequence[str], left_out: int, other: str = ""
+) -> list[str]:
+    """What limits the headline: missing labels, few locations, the gap to seen locations, crops left out.
+
+    Args:
+        other: As in `headline`; of such a classifier nothing is said about what it has seen.
+    """
     notes: list[str] = []
     if split is None:
         return notes
@@ -184,7 +190,7 @@ def keep_in_mind(figures: Figures, split: str | None, labels: Sequence[str], lef
             f"{'tells' if locations == 1 else 'tell'} too little about other locations (10 are needed)."
         )
     seen, gap = figures("seen", "macro_recall"), figures("test", "gap_macro_recall")
-    if seen.value is not None and gap.value is not None and round(100 * gap.value) > 0:
+    if not other and seen.value is not None and gap.value is not None and round(100 * gap.value) > 0:
         sure = "" if gap.low is None or gap.high is None else (
             f" (95% interval {100 * gap.low:.0f} to {100 * gap.high:.0f})"
         )  # fmt: skip
