@@ -57,7 +57,7 @@ def check(project: Project) -> None:
     )
     value = {row["name"]: row["value"] for row in metrics.filter(group_kind="").iter_rows(named=True)}
     assert value["ece_calibrated"] < value["ece"]
-    assert at_other_halves(run.parent, project) >= 0.85  # ten locations choose, and the other ten judge
+    assert at_other_halves(run.parent, project) >= 0.9  # ten locations choose, and the other ten judge
 
 
 def at_other_halves(run: Path, project: Project, times: int = 20) -> float:
