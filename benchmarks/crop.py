@@ -111,12 +111,18 @@ def tables_of(boxes: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, pl.DataF
 # -- what is measured ---------------------------------------------------------------------------------------------
 
 
-def ours(boxes: pl.DataFrame, folder: Path, out: Path, max_size: int) -> None:
+def alone(boxes: pl.DataFrame, folder: Path, out: Path, max_size: int) -> None:
+    """The crop stage as `trapline crop --detections` uses it, which needs no hash of frames."""
+    ours(boxes, folder, out, max_size, hash_frames=False)
+
+
+def ours(boxes: pl.DataFrame, folder: Path, out: Path, max_size: int, hash_frames: bool = True) -> None:
     """The crop stage, its ledger and its tables included."""
     images, files, found = tables_of(boxes, folder)
     crops = crop(
         images, files, found, CropConfig(max_size=max_size),
         crops_dir=out / "crops", root=out, parts=Parts(out / "parts"), workers=CORES, log=Log(),
+        hash_frames=hash_frames,
     )  # fmt: skip
     assert crops["failure"].null_count() == boxes.height
 
@@ -144,7 +150,7 @@ def decode_whole(boxes: pl.DataFrame, folder: Path, out: Path, max_size: int) ->
         list(pool.map(lambda name: simplejpeg.decode_jpeg((folder / name).read_bytes()).shape, boxes["file"].unique()))
 
 
-WORK = {"old": old_script, "whole": decode_whole, "ours": ours}
+WORK = {"old": old_script, "whole": decode_whole, "ours": ours, "alone": alone}
 
 
 def measure(what: str, boxes: Path, folder: Path, max_size: int = 512) -> dict[str, float]:
@@ -185,6 +191,8 @@ def speed(folder: Path, count: int) -> None:
         for name, what, max_size in (
             ("old script (Pillow, 2 threads)", "old", 0),
             ("decode whole (simplejpeg)", "whole", 0),
+            ("crop --detections --max-size 0", "alone", 0),
+            ("crop --detections (512)", "alone", 512),
             ("crop --max-size 0", "ours", 0),
             ("crop (512)", "ours", 512),
         ):

@@ -247,7 +247,8 @@ def named_crops(images, boxes):
     named = named.with_columns(crop_id=pl.format("{}/{}___crop{}.jpg", "dataset", "file_name", number))
     silent = [name for name in schemas.CROPS.columns if name not in named.columns]
     named = named.with_columns(pl.lit(None).alias(name) for name in silent)
-    return schemas.CROPS.check(named.select(pl.col(name).cast(kind) for name, kind in schemas.CROPS.columns.items()))
+    crops = named.select(pl.col(name).cast(kind) for name, kind in schemas.CROPS.columns.items())
+    return schemas.CROPS.check(crops.sort("crop_id"))  # as the stage's table is stored
 
 
 def peak_mb() -> float:

@@ -36,7 +36,7 @@ def outcome(root: Path) -> dict[str, object]:
     made["weights"] = digest(best)
     made["predictions"] = pl.read_parquet(folder / runs[-1] / "predictions.parquet")
     lines = (folder / runs[-1] / "metrics.jsonl").read_text().splitlines()
-    clocks = ("seconds", "images_per_s")
+    clocks = ("seconds", "images_per_s", "peak_memory_mb")
     made["history"] = [{k: v for k, v in json.loads(line).items() if k not in clocks} for line in lines]
     crops = sorted(path for path in (root / "crops").rglob("*") if path.is_file())
     made["crops on disk"] = {str(path.relative_to(root)): path.read_bytes() for path in crops}

@@ -12,8 +12,10 @@ _STAGES = ("ingest", "fetch", "crop", "dataset", "split", "embed", "train", "pre
 _PUBLIC = {
     "Project": "trapline.project",
     "init": "trapline.apps.init",
+    "from_old": "trapline.apps.from_old",
     "labels": "trapline.apps.labels",
     "convert": "trapline.apps.convert",
+    "doctor": "trapline.apps.doctor",
     "compare": "trapline.apps.compare",
     "Log": "trapline.core.log",
     **{name: f"trapline.stages.{name}" for name in _STAGES},
@@ -23,6 +25,8 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from trapline.apps.compare import compare as compare
     from trapline.apps.convert import convert as convert
+    from trapline.apps.doctor import doctor as doctor
+    from trapline.apps.from_old import from_old as from_old
     from trapline.apps.init import init as init
     from trapline.apps.labels import labels as labels
     from trapline.core.log import Log as Log

@@ -1,6 +1,7 @@
 """The command line: parse, hand over, exit code. Commands are imported only when they run."""
 
 import os
+import signal
 import sys
 
 from cyclopts import App, CycloptsError
@@ -8,15 +9,17 @@ from cyclopts import App, CycloptsError
 from trapline import __version__
 from trapline.core.errors import TraplineError
 
+INTERRUPTED = 130
 HELP = {
     "demo": "Draw a camera-trap project (no download) and run the whole pipeline on it.",
     "init": "Make a project from an export and a folder of images, or add a dataset to one.",
     "run": "Bring the whole project up to date.",
     "status": "Say what is up to date and why not.",
+    "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
-    "estimate": "Say what fetching takes before anything is fetched: images, bytes, time, disk.",
+    "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
     "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
     "crop": "Files and boxes -> crops.",
@@ -40,15 +43,24 @@ app = App(
 for name, text in HELP.items():
     group = (
         "Commands"
-        if name in ("demo", "init", "run", "status", "labels", "convert", "compare", "estimate")
+        if name in ("demo", "init", "run", "status", "doctor", "labels", "convert", "compare", "estimate")
         else "Stages, in the order data flows"
     )
-    app.command(f"trapline.commands:{name}", name=name, help=text, group=group)
+    if name != "estimate":
+        app.command(f"trapline.commands:{name}", name=name, help=text, group=group)
+        continue
+    estimates = App(name=name, help=text, group=group)
+    estimates.command("trapline.commands:estimate_fetch", name="fetch", help="Images, bytes, time, disk.")
+    estimates.command("trapline.commands:estimate_train", name="train", help="Memory, disk, time per epoch.")
+    app.command(estimates)
 
 
 def main() -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 usage or config, 3 too many failures, 130 interrupted."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the impatient press Ctrl-C twice
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -60,7 +72,7 @@ def run_command(arguments: list[str]) -> int:
     except CycloptsError as error:
         return _say(_usage(error), 2)
     except KeyboardInterrupt:
-        return _say("interrupted. Finished work is kept: the same command continues.", 130)
+        return _say("interrupted. Finished work is kept: the same command continues.", INTERRUPTED)
     except BrokenPipeError:  # `trapline status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from trapline.core import config
-from trapline.core.errors import InputError, TooManyFailures
+from trapline.core.errors import InputError, TooManyFailures, TraplineError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
 
@@ -29,6 +29,7 @@ def init(
     dataset_csv: Path | None = None,
     folders: str | None = None,
     ready_made: Annotated[bool, Parameter(negative=())] = False,
+    from_old: Path | None = None,
 ) -> None:
     """Make a project from an export and a folder of images, or add a dataset to one.
 
@@ -42,20 +43,29 @@ def init(
         dataset_csv: An old classification_ds.csv instead of exports; `images` is then the folder of its crops.
         folders: Without annotations: what the folders name, outermost first, such as location/label.
         ready_made: The pictures are crops already; they are taken whole.
+        from_old: Instead of all that: the folder of a project of the old chain (with mdcache, images, crops and a
+            BASE_LOGDIR below it). Goes on from the furthest step that is complete (docs/from-the-old-chain.md).
     """
-    from trapline.apps.init import init as make
-
     log = ConsoleLog()
-    project = make(
-        directory,
-        annotations or (),
-        images,
-        dataset,
-        dataset_csv=dataset_csv,
-        folder_names=folders,
-        ready_made=ready_made,
-        log=log,
-    )
+    if from_old is not None:
+        if annotations or images or dataset or dataset_csv or folders or ready_made:
+            raise InputError("--from-old finds annotations, images and crops itself: give it alone.")
+        from trapline.apps.from_old import from_old as move_in
+
+        project = move_in(directory, from_old, log=log)
+    else:
+        from trapline.apps.init import init as make
+
+        project = make(
+            directory,
+            annotations or (),
+            images,
+            dataset,
+            dataset_csv=dataset_csv,
+            folder_names=folders,
+            ready_made=ready_made,
+            log=log,
+        )
     log.note(f"wrote {project.layout.config}")
     log.note(f"next: trapline run --project {directory}")
 
@@ -119,6 +129,34 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
+
+
+def doctor(
+    *,
+    json: Annotated[bool, Parameter(negative=(), help="Print the findings as JSON.")] = False,
+    project: ProjectFolder = Path("."),
+) -> None:
+    """Say what this machine can do, and what stands in the way; exit code 1 where something does."""
+    from dataclasses import asdict
+
+    import msgspec
+
+    from trapline.apps.doctor import doctor as look
+
+    found = look(project)
+    faults = [finding for finding in found if finding.state == "fault"]
+    log = ConsoleLog()
+    if json:
+        content = {"fit": not faults, "findings": [asdict(finding) for finding in found]}
+        log.console.print(msgspec.json.format(msgspec.json.encode(content)).decode(), markup=False)
+    else:
+        for finding in found:
+            log.console.print(f"{finding.state:6}{finding.check:14}{finding.says}", markup=False)
+            if finding.remedy:
+                log.console.print(f"{'':20}-> {finding.remedy}", markup=False)
+    if faults:
+        names = ", ".join(sorted({finding.check for finding in faults}))
+        raise TraplineError(f"{len(faults)} of {len(found)} findings stand in the way: {names}.")
 
 
 def labels(
@@ -210,7 +248,7 @@ def _make(
 ) -> None:
     """Run one stage with options, after the stale ones before it."""
     opened = Project(project, ConsoleLog())
-    options: dict[str, Any] = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
+    options: dict[str, Any] = _given(cfg)
     if save and options:
         opened.save(stage, options)
         options = {}
@@ -256,8 +294,7 @@ def fetch(
     _make("fetch", cfg, project, save, max_failures)
 
 
-def estimate(
-    stage: Annotated[str, Parameter(help="What to estimate: fetch.")] = "fetch",
+def estimate_fetch(
     *,
     cfg: Annotated[config.FetchConfig | None, Flat] = None,
     sample: int = 200,
@@ -268,14 +305,31 @@ def estimate(
     Args:
         sample: Images that are asked for their size; a few of them are read (and not kept) to time it.
     """
-    from trapline.apps.estimate import estimate_fetch
+    from trapline.apps.estimate import estimate_fetch as run_estimate
 
-    if stage != "fetch":
-        raise InputError(f"there is no estimate of {stage!r}; there is one of fetch: trapline estimate fetch")
     opened = Project(project, ConsoleLog())
-    options = {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
-    for line in estimate_fetch(opened, options, sample=sample).lines():
+    for line in run_estimate(opened, _given(cfg), sample=sample).lines():
         opened.log.note(line)
+
+
+def estimate_train(
+    *, cfg: Annotated[config.TrainConfig | None, Flat] = None, project: ProjectFolder = Path(".")
+) -> None:
+    """Say what a training takes, before it begins, from a trial of twenty steps: memory, disk, time per epoch."""
+    from trapline.apps.estimate_train import estimate_train as run_estimate
+    from trapline.apps.estimate_train import lines
+
+    opened = Project(project, ConsoleLog())
+    options = _given(cfg)
+    found = run_estimate(opened, options)
+    used = config.TrainConfig.model_validate({**opened.config.train.model_dump(), **options})
+    for line in lines(found, used, opened.layout.runs):
+        opened.log.note(line)
+
+
+def _given(cfg: config.Section | None) -> dict[str, object]:
+    """The options of a call, by name."""
+    return {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
 
 
 Flag = Parameter(negative=())

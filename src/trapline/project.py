@@ -16,7 +16,9 @@ from trapline.core.versions import OPTIONAL, STAGES, VERSIONS
 from trapline.io import project_file, tables
 from trapline.io.layout import Layout
 from trapline.io.ledger import Parts, Record, Records, lock
+from trapline.io.notebook import NotebookLog, in_notebook
 from trapline.io.runs import find_run
+from trapline.report import glance
 from trapline.stages.crop import remove_damaged
 from trapline.steps import STEPS, Context, run_fingerprint
 
@@ -50,7 +52,7 @@ class Project:
 
     Args:
         root: The folder that holds trapline.yaml.
-        log: Where stages speak to; silent by default.
+        log: Where stages speak to; by default silent, in a notebook below the cell.
 
     Raises:
         InputError: There is no project, or its trapline.yaml has problems (all are listed).
@@ -59,12 +61,31 @@ class Project:
     def __init__(self, root: str | Path = ".", log: Log | None = None):
         self.layout = Layout(Path(root).expanduser().resolve())
         self.config: ProjectConfig = project_file.read(self.layout.config)
-        self.log = log or Log()
+        self.log = log or (NotebookLog() if in_notebook() else Log())
         self.records = Records(self.layout.records)
 
     def __repr__(self) -> str:
         lines = [f"{status.stage:9} {status.state}" for status in self.status()]
         return "\n".join([f"trapline project {self.layout.root}", *lines])
+
+    def _repr_html_(self) -> str:
+        """How the project stands, its labels, splits and accuracy, as a notebook shows it."""
+        stages = self.status()
+        made = {status.stage: status.record for status in stages if status.record}
+        split = self.config.split
+        return glance.as_html(
+            glance.Glance(
+                f"trapline project {self.layout.root}",
+                [(status.stage, _state(status), "\n".join(status.record.accounts) if status.record else "")
+                 for status in stages],
+                [f"{name}: {warning}" for name, record in made.items() for warning in record.warnings],
+                self.table("examples") if "dataset" in made else None,
+                self.table("splits") if {"dataset", "split"} <= made.keys() else None,
+                self.table("metrics") if "evaluate" in made else None,
+                (1 - split.val_frac - split.test_frac, split.val_frac, split.test_frac),
+                str(made["evaluate"].facts["report"]) if "evaluate" in made else "",
+            )
+        )  # fmt: skip
 
     def table(self, name: str) -> pl.DataFrame:
         """One of the project's tables by name ("images", "boxes", "crops", "examples", "splits", "metrics", ...).
@@ -326,6 +347,10 @@ class Project:
 def _check_stage(stage: str | None) -> None:
     if stage is not None and stage not in STAGES:
         raise InputError(f"there is no stage {stage!r}. The stages are {', '.join(STAGES)}.")
+
+
+def _state(status: StageStatus) -> str:
+    return status.state + (f": {'; '.join(status.reasons)}" if status.reasons else "")
 
 
 def _made_with(options: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ def made(labels=("ant", "bee", "cat"), **kwargs):
     torch.manual_seed(0)
     model = models.build("test_efficientnet", len(labels), pretrained=False)
     return checkpoint.Checkpoint(
-        "test_efficientnet", labels, Transform(32), model.state_dict(), 3, 0.5, {"config": {"lr": 0.1}}, **kwargs
+        "test_efficientnet", labels, Transform(32), model.state_dict(), 3, 0.5, False, {"config": {"lr": 0.1}}, **kwargs
     )
 
 

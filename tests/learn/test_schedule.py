@@ -31,7 +31,7 @@ def test_average_of_weights_and_statistics():
         model.state_dict()["0.weight"] += 1
         model.state_dict()["1.running_mean"] += 2
         model.state_dict()["1.num_batches_tracked"] += 7
-    average.update(model, 0.75)
+    average.update(0.75)
     after = average.model.state_dict()
     torch.testing.assert_close(after["0.weight"], start["0.weight"] + 0.25)
     torch.testing.assert_close(after["1.running_mean"], start["1.running_mean"] + 0.5)

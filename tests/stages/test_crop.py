@@ -386,6 +386,14 @@ def test_workers_change_nothing(shop, tmp_path):
     assert other.run(workers=1).table.equals(first)
 
 
+def test_without_hashes_of_frames_the_crops_are_the_same(shop, tmp_path):
+    first = four(shop).table
+    assert first["frame_hash"].null_count() == 0
+    other = four(Shop(tmp_path / "other")).run(hash_frames=False).table
+    assert other["frame_hash"].null_count() == other.height
+    assert other.drop("frame_hash").equals(first.drop("frame_hash"))
+
+
 def test_no_boxes_at_all(shop):
     assert shop.run().table.is_empty()
 

@@ -47,7 +47,9 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path):
 
 def test_all_absent_folders_are_listed(tmp_path):
     both = pl.concat([images("a.jpg"), images("a.jpg", dataset="other")])
-    with pytest.raises(InputError, match="Set `images:` of the dataset") as caught:
+    with pytest.raises(
+        InputError, match="Say where the images lie: `trapline init --images FOLDER`, or `images:`"
+    ) as caught:
         fetch(both, {"is": Path("no"), "other": Path("nope")}, root=tmp_path, log=Log())
     assert caught.value.problems == ("is: no", "other: nope")
 
@@ -64,7 +66,7 @@ def test_a_folder_that_is_one_off_is_guessed(tmp_path, lies_in, looked_in):
     folder = tmp_path / looked_in
     assert str(caught.value) == (
         f"none of the 3 images of dataset is lies in {folder} (first looked for: {folder}/cam1/a.jpg). "
-        f"They seem to lie in {tmp_path / lies_in}: set `images: {tmp_path / lies_in}` in trapline.yaml."
+        f"They seem to lie in {tmp_path / lies_in}: give that, by --images or in trapline.yaml."
     )
 
 

@@ -186,6 +186,7 @@ def test_annotations_that_point_nowhere_are_counted_and_named(take):
     }
     assert log.warnings == [
         "1 annotations pointing to no image (first: o2, image e9).",
+        "1 annotations with a blank label (first: o4, image is/e1).",
         "1 annotations with an unknown category id (first: o3, image is/e1).",
     ]
 

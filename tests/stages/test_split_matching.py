@@ -12,6 +12,7 @@ from trapline.stages.split import split
 
 LABELS = ("fox", "skunk", "owl")
 METHODS = ("optimal", "random", "smallest_first")
+INPUTS = ("former_test", "former_splits", "twins")
 
 
 def examples(n=30, locations_per_group=1):
@@ -39,10 +40,8 @@ def former(*locations, dataset="is"):
 
 
 def run(table, log=None, **kwargs):
-    cfg = SplitConfig(
-        **{"draws": 50, "prove": 0, **{k: v for k, v in kwargs.items() if k not in ("former_test", "twins")}}
-    )
-    inputs = {k: v for k, v in kwargs.items() if k in ("former_test", "twins")}
+    cfg = SplitConfig(**{"draws": 50, "prove": 0, **{k: v for k, v in kwargs.items() if k not in INPUTS}})
+    inputs = {k: v for k, v in kwargs.items() if k in INPUTS}
     return SPLITS.check(split(table, cfg, log=log or Log(), **inputs))
 
 
@@ -164,3 +163,33 @@ def test_leaks_are_twins_in_two_splits_and_fix_joins_their_groups():
 def _differ(found):
     splits = dict(found.select("group_id", "split").rows())
     return splits["g00"] != splits["g01"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_former_split_is_kept_and_new_places_are_assigned(method):
+    old = {"train": range(0, 8), "val": range(8, 11), "test": range(11, 14)}
+    rows = [("is", f"loc{n:02d}-0", name) for name, numbers in old.items() for n in numbers] + [("is", "gone", "val")]
+    kept = pl.DataFrame(rows, schema=["dataset", "location", "split"], orient="row")
+    log = Log()
+    found = dict(run(examples(), log, method=method, former_splits=kept).select("group_id", "split").rows())
+    assert {name: [g for g in range(14) if found[f"g{g:02d}"] == name] for name in old} == {
+        name: list(numbers) for name, numbers in old.items()
+    }
+    assert {found[f"g{g:02d}"] for g in range(14, 30)} == {"train", "val", "test"}
+    assert "1 of 15 locations of the former split are not among the examples" in log.warnings[0]
+    everything = pl.DataFrame([("is", f"loc{n:02d}-0", "train" if n else "test") for n in range(30)], orient="row")
+    everything.columns = ["dataset", "location", "split"]
+    again = run(examples(), method=method, former_splits=everything)
+    assert again.filter(pl.col("split") == "test")["group_id"].to_list() == ["g00"]
+
+
+def test_a_group_of_several_former_splits_is_test_where_any_was():
+    table = examples(12, locations_per_group=2)
+    rows = [("is", "loc03-0", "train"), ("is", "loc03-1", "test"), ("is", "loc04-0", "train"), ("is", "loc04-1", "val")]
+    log = Log()
+    kept = pl.DataFrame(rows, schema=["dataset", "location", "split"], orient="row")
+    found = dict(run(table, log, former_splits=kept).select("group_id", "split").rows())
+    assert (found["g03"], found["g04"]) == ("test", "val")
+    assert "2 groups have locations in several of the former splits (first: g03)" in log.warnings[0]
+    with pytest.raises(InputError, match="none of the 1 locations of the former split"):
+        run(table, former_splits=kept.head(1).with_columns(dataset=pl.lit("other")))

@@ -6,88 +6,17 @@ import sys
 import textwrap
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
-from PIL import Image
 
-from trapline.core.config import TrainConfig
+from training import SMALL, assert_same_run, draw, metrics, run
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
-from trapline.core.schemas import EXAMPLES, SPLITS
 from trapline.learn import checkpoint
 from trapline.learn.loop import Training
 from trapline.stages.train import train
-
-# Dropout is in play (drop_path and drop_rate act in test_efficientnet only if asked for), BatchNorm is, EMA is.
-SMALL = TrainConfig(
-    model="test_efficientnet",
-    pretrained=False,
-    image_size=32,
-    epochs=3,
-    batch_size=8,
-    lr=0.01,
-    freeze=0.0,
-    num_workers=2,
-    device="cpu",
-    patience=10,
-)
-COLOURS = {"ant": (200, 40, 40), "bee": (40, 200, 40), "cat": (40, 40, 200), "dog": (200, 200, 40)}
-CLOCK = ("seconds", "images_per_s")
-
-
-def draw(crops_dir: Path, groups=("g1", "g2", "g3", "g4"), labels=("ant", "bee", "cat"), each=3):
-    """Crops of noise around one colour per label, and their EXAMPLES; g1 and g2 train, g3 val, g4 test."""
-    rows = []
-    crops_dir.mkdir(parents=True, exist_ok=True)
-    for group in groups:
-        for label in labels:
-            for k in range(each):
-                crop_id = f"{group}_{label}_{k}.png"
-                random = np.random.default_rng(len(rows))
-                pixels = random.normal(0, 60, (12, 12, 3)) + COLOURS[label]
-                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).resize((40, 40))
-                image.save(crops_dir / crop_id)
-                rows.append({"crop_id": crop_id, "labels": [label], "group_id": group})
-    return examples_of(rows), splits_of({"g1": "train", "g2": "train", "g3": "val", "g4": "test"})
-
-
-def examples_of(rows) -> pl.DataFrame:
-    constants = {"image_id": "i", "dataset": "d", "weight": 1.0, "heldback": False}
-    full = [{**constants, **row} for row in rows]
-    return EXAMPLES.check(pl.DataFrame(full, schema=EXAMPLES.columns, orient="row"))
-
-
-def splits_of(assignment) -> pl.DataFrame:
-    rows = [{"group_id": group, "split": split} for group, split in sorted(assignment.items())]
-    return pl.DataFrame(rows, schema=SPLITS.columns, orient="row")
-
-
-def run(tmp_path, examples, splits, cfg=SMALL, name="run", log=None):
-    return train(examples, splits, cfg, crops_dir=tmp_path / "crops", run_dir=tmp_path / name, log=log or Log())
-
-
-def metrics(folder: Path):
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name not in CLOCK} for row in rows]
-
-
-def assert_same_run(one: Path, other: Path):
-    """Bit for bit: metrics, both checkpoints, the optimizer."""
-    assert metrics(one) == metrics(other)
-    assert (one / "checkpoints/best.pt").read_bytes() == (other / "checkpoints/best.pt").read_bytes()
-    states = [checkpoint.load_with_state(folder / "checkpoints/last.pt") for folder in (one, other)]
-    weights = [c.weights for c, _ in states]
-    raw = [s["model"] for _, s in states if s]
-    for first, second in (weights, raw):
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[name], second[name]) for name in first)
-    moments = [s["optimizer"]["state"] for _, s in states if s]
-    assert all(torch.equal(moments[0][k][n], moments[1][k][n]) for k in moments[0] for n in moments[0][k])
-    assert (one / "done.json").read_text() == (other / "done.json").read_text()
 
 
 class Killed(BaseException):
@@ -339,13 +268,13 @@ def test_a_vanished_crop_is_named(tmp_path):
 @pytest.mark.parametrize("crop_id", ["g1_bee_1.png", "g3_ant_0.png"])
 def test_a_crop_that_breaks_during_training_is_named(tmp_path, crop_id, monkeypatch):
     examples, splits = draw(tmp_path / "crops")
-    start = Training._start_from_probe
+    start = Training.resume_or_start
 
     def breaks_then(self):
         (tmp_path / "crops" / crop_id).write_bytes(b"broken")
         return start(self)
 
-    monkeypatch.setattr(Training, "_start_from_probe", breaks_then)
+    monkeypatch.setattr(Training, "resume_or_start", breaks_then)
     with pytest.raises(TraplineError, match=rf"cannot be used \(first: .*{crop_id}: not an image"):
         run(tmp_path, examples, splits)
     monkeypatch.undo()
@@ -371,12 +300,14 @@ def test_nothing_to_train_on(tmp_path):
         run(tmp_path, examples, splits.with_columns(split=pl.lit("test")))
 
 
-def test_several_labels_are_not_yet_supported(tmp_path):
+def test_several_labels_need_to_be_asked_for(tmp_path):
     examples, splits = draw(tmp_path / "crops")
     several = examples.with_columns(
         labels=pl.when(pl.col("crop_id") == "g1_bee_1.png").then(pl.lit(["ant", "bee"])).otherwise("labels")
     )
-    with pytest.raises(InputError, match=r"1 of 36 crops have no label or several \(first: g1_bee_1.png\).*not yet"):
+    with pytest.raises(
+        InputError, match=r"1 of 36 crops have no label or several \(first: g1_bee_1.png\).*--multilabel"
+    ):
         run(tmp_path, several, splits)
 
 

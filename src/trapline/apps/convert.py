@@ -174,6 +174,7 @@ def _read(paths: Sequence[Path], cfg: IngestConfig, log: Log) -> _Tables:
 
 def _of_project(root: Path, log: Log) -> _Tables:
     project = Project(root, log)
+    project.run(until="ingest")
     tables = _Tables(*(project.table(name) for name in ("images", "locations", "boxes", "labels")))
     path = project.layout.corrections
     if not path.exists():

@@ -1,6 +1,5 @@
 """Crops from a detector's results, without a project: what the field's crop_detections.py does."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import polars as pl
 
 from trapline.core import paths, schemas
 from trapline.core.config import CropConfig
+from trapline.core.cores import usable_cores
 from trapline.core.errors import InputError, TooManyFailures
 from trapline.core.log import Log
 from trapline.formats import megadetector
@@ -78,9 +78,10 @@ def crop_detections(
             crops_dir=out,
             root=Path(),
             parts=parts,
-            workers=cfg.num_workers or os.cpu_count() or 1,
+            workers=cfg.num_workers or usable_cores(),
             log=log,
             names=names,
+            hash_frames=False,  # nothing is split here
         )
         failed = crop_stage.failed_images(crops).rename({"image_id": "file"})
         undetected = results.images.drop_nulls("failure").select("file", failure=pl.format("detector: {}", "failure"))

@@ -11,6 +11,7 @@ import polars as pl
 from trapline.core.addresses import addresses
 from trapline.core.config import CropConfig, FetchConfig
 from trapline.core.errors import InputError, TraplineError
+from trapline.core.quantities import say_size, say_time
 from trapline.io import downloads, objects
 from trapline.io.loop import run
 from trapline.project import Project
@@ -53,13 +54,15 @@ class Estimate:
         if self.asked:
             lines[0] += f"; {self.asked:,} of the rest were asked for their size"
             lines[0] += f", {self.missing:,} of these are missing" if self.missing else ""
-        lines.append(f"to fetch: {left:,} images, about {_size(self.bytes)}")
+        lines.append(f"to fetch: {left:,} images, about {say_size(self.bytes)}")
         if self.seconds is not None:
-            lines.append(f"time: about {_clock(self.seconds)} at the rate of the sample; it may adapt to be faster")
-        lines.append(f"disk, keeping all images: about {_size(self.bytes + self.crop_bytes)} more (crops included)")
-        lines.append(f"disk, crops only (streaming): about {_size(self.crop_bytes)}")
+            lines.append(f"time: about {say_time(self.seconds)} at the rate of the sample; it may adapt to be faster")
+        lines.append(f"disk, keeping all images: about {say_size(self.bytes + self.crop_bytes)} more (crops included)")
+        lines.append(f"disk, crops only (streaming): about {say_size(self.crop_bytes)}")
         kept = int(downloads.KEPT_FREE * self.whole)
-        lines.append(f"free: {_size(self.free)} of {_size(self.whole)}; fetch leaves {_size(kept)} free by default")
+        lines.append(
+            f"free: {say_size(self.free)} of {say_size(self.whole)}; fetch leaves {say_size(kept)} free by default"
+        )
         if self.bytes > self.free - kept:
             lines.append(
                 "keeping all images does not fit: keep crops only (trapline crop --stream), or free some space"
@@ -156,16 +159,3 @@ def crop_bytes(boxes: pl.DataFrame, images: pl.DataFrame, cfg: CropConfig) -> in
     side = pl.max_horizontal(pl.col("box_w") * wide, pl.col("box_h") * high).fill_null(cfg.max_size or 512)
     total = sized.select((side.clip(0, largest) ** 2).sum()).item() or 0.0
     return round(CROP_BYTES_PER_PX * total)
-
-
-def _size(n: float) -> str:
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if n >= scale:
-            return f"{n / scale:,.1f} {unit}"
-    return f"{n / 1e3:,.0f} kB"
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

@@ -111,6 +111,11 @@ def _recognised(
     if dataset_csv is not None:
         given = {Path(dataset_csv).expanduser(): "classification-ds"}
     for path, kind in given.items():
+        if kind == "folders":
+            raise InputError(
+                f"--annotations {path} is a folder of images. Where folders name the labels, give it as --images alone "
+                f"(trapline init DIR --images {path}, with --folders location/label or so); else name the export."
+            )
         log.note(f"{path.name}: {recognise.title(kind)}")
     return given
 
@@ -155,6 +160,7 @@ def _from_list(
         places = {name: place or layout.images(name, None) for name, place in places.items()}
     found = ingest([AnnotationFile(name, path) for name in names], IngestConfig(), log=log)
     with_crops = {name: folder for name, folder in places.items() if folder is not None}
+    with_crops = _present(with_crops, found.images, ready_made, log)
     if with_crops:
         fetch(found.images, with_crops, root=layout.root, log=log)
     copy = _copy(path, layout.root / "annotations", layout)
@@ -162,15 +168,27 @@ def _from_list(
         name: DatasetSource(
             annotations=(copy,), images=layout.shorten(folder) if folder else None, ready_made=ready_made
         )
-        for name, folder in places.items()
+        for name, folder in {**dict.fromkeys(places), **with_crops}.items()
     }
     project_file.write_new(layout.config, ProjectConfig(datasets=sources))
     if (path.parent / "splits.json").exists():
         former = _copy(path.parent / "splits.json", layout.root / "annotations", layout)
-        log.note(f"keep the former test set with: trapline split --match-test {former}")
+        log.note(f"keep the former test set with: trapline split --match-test {former}; all of it with --match-splits")
     if not with_crops:
         log.note("no folder of crops was given: the project can be split, not trained (--images CROPS_DIR)")
     return Project(layout.root, log)
+
+
+def _present(folders: dict[str, Path], images: pl.DataFrame, ready_made: bool, log: Log) -> dict[str, Path]:
+    """The folders without those of datasets none of whose crops is there, unless that is so of all: then the folder
+    that was given is wrong."""
+    files = images.select("dataset", "file_name").filter(pl.col("dataset").is_in(list(folders))).iter_rows()
+    there = {dataset for dataset, name in files if (folders[dataset] / name).is_file()}
+    gone = sorted(set(folders) - there)
+    if not ready_made or not there or not gone:
+        return folders
+    log.warn(f"none of the crops of {', '.join(gone)} is on disk: known by name only, enough to split, not to train.")
+    return {name: folder for name, folder in folders.items() if name in there}
 
 
 def _own_urls(images: pl.DataFrame) -> str | None:

@@ -5,6 +5,7 @@ import polars as pl
 from trapline.core import schemas
 from trapline.core.box_columns import SIDES
 from trapline.core.config import IngestConfig
+from trapline.core.keys import all_differ
 from trapline.core.log import Log
 
 _PLACE = ("image_id", *SIDES, "unit")
@@ -41,7 +42,7 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
         .then(pl.lit("with a box of no area"))
     )
     boxed = _with_ids(kept.filter(pl.col("boxless").is_null()), log)
-    several = boxed["box_id"].n_unique() < boxed.height
+    several = not all_differ(boxed["box_id"])
     unique = boxed.unique("box_id", keep="first", maintain_order=True) if several else boxed
     log.account(
         "annotations",
@@ -54,8 +55,10 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
             "naming a box again": boxed.height - unique.height,
         },
     )
-    for reason, what in (("pointing to no image", "image"), *((why, "image_id") for why in _counts(frame, "problem"))):
-        bad = frame.filter(pl.col("left_out") == reason)
+    named = [("left_out", "pointing to no image", "image")]
+    named += [("left_out", why, "image_id") for why in ("with a blank label", *_counts(frame, "problem"))]
+    for column, reason, what in (*named, ("boxless", "with a box of no area", "image_id")):
+        bad = (frame if column == "left_out" else kept).filter(pl.col(column) == reason)
         if bad.height:
             log.warn(f"{bad.height} annotations {reason} (first: {bad['source_id'][0]}, image {bad[what][0]}).")
     boxes = unique.select(
@@ -83,7 +86,7 @@ def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
     """
     by_source = pl.concat_str("dataset", "source_id", separator="/")
     boxed = boxed.with_columns(box_id=by_source)
-    if boxed["box_id"].null_count() or boxed["box_id"].n_unique() < boxed.height:
+    if boxed["box_id"].null_count() or not all_differ(boxed["box_id"]):
         doubtful = boxed.filter(pl.col("box_id").is_null() | pl.col("box_id").is_duplicated())
         place = pl.format("{}/{},{},{},{}", "image_id", *SIDES)
         doubtful = doubtful.unique(["box_id", *_PLACE]).with_columns(
@@ -99,9 +102,9 @@ def _with_ids(boxed: pl.DataFrame, log: Log) -> pl.DataFrame:
                 f"{repeated['source_id'][0]}); they are named by image and position instead."
             )
         boxed = boxed.with_columns(box_id=pl.coalesce("place", "box_id"))
-    again = boxed.select(_PLACE).is_duplicated()
-    if not again.any():
+    if all_differ(boxed.select(_PLACE)):
         return boxed
+    again = boxed.select(_PLACE).is_duplicated()
     one = pl.when(again).then(pl.col("box_id").first().over(_PLACE)).otherwise("box_id")
     return boxed.with_columns(box_id=one)
 

@@ -3,12 +3,11 @@
 Every command's options are the fields of its section; every field's docstring is its help and its YAML comment.
 """
 
-import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trapline.core import urls
+from trapline.core import quantities, urls
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 DATASET_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -115,12 +114,8 @@ class FetchConfig(Section):
 
     @property
     def max_disk_bytes(self) -> int | None:
-        """`max_disk` in bytes; GB are thousands of millions, GiB 1024 x 1024 x 1024."""
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", self.max_disk or "", re.IGNORECASE)
-        if found is None:
-            return None
-        number, letter, binary = found.groups()
-        return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(letter.casefold() or " "))
+        """`max_disk` in bytes."""
+        return quantities.size_in_bytes(self.max_disk or "")
 
 
 class CropConfig(Section):
@@ -197,6 +192,8 @@ class SplitConfig(Section):
     """Share of crops and locations for test."""
     match_test: str | None = None
     """A former splits.json: its test locations are test again, and nothing else is."""
+    match_splits: str | None = None
+    """A former splits.json that is kept whole: its locations stay in the splits they were in, new ones are assigned."""
     folds: int = Field(default=0, ge=0)
     """Cross-validation in so many parts: fold 0 is test, fold 1 val, the others train. 0: none; else at least 3."""
     fix: bool = False
@@ -214,46 +211,101 @@ class SplitConfig(Section):
             raise ValueError(f"split: folds {self.folds} leave nothing for train; 3 or more, or 0 for none")
         if self.folds and self.match_test is not None:
             raise ValueError("split: match_test fixes the test set, and folds test on every place; choose one")
+        if self.match_splits is not None and (self.folds or self.match_test is not None):
+            other = "folds" if self.folds else "match_test"
+            raise ValueError(f"split: match_splits keeps all of a former split, which {other} contradicts; choose one")
         return self
 
 
 class TrainConfig(Section):
     """Fine-tune a timm model with balanced sampling and early stopping on val."""
 
-    inert: ClassVar[frozenset[str]] = frozenset({"num_workers", "checkpoint_minutes"})
+    inert: ClassVar[frozenset[str]] = frozenset(
+        {"num_workers", "checkpoint_minutes", "micro_batch", "compile", "max_disk", "time_budget"}
+        | {"log_extreme_examples"}
+    )
+
+    mode: Literal["finetune", "probe"] = "finetune"
+    """probe: fit a linear head on frozen features and stop: a first honest figure in about a minute. finetune: that
+    first, then train the model."""
 
     model: str = "tf_efficientnet_lite0"
     """Any timm model, by name. The default brings its ImageNet weights in a package: no download."""
     pretrained: bool = True
     """Start from pretrained weights rather than random ones."""
+    weights: str | None = None
+    """File to start from instead: a trapline checkpoint, a state dict of timm or torchvision, or the old chain's
+    ckpt_N.pt (docs/train.md). Labels of the same name keep their outputs."""
+    weights_labels: str | None = None
+    """label_index.json that names the outputs of `weights`. Default: the one beside it."""
     image_size: int | None = Field(default=None, ge=32)
     """Side of the model's input in pixels. Default: what the model was pretrained with."""
     epochs: int = Field(default=8, ge=0)
-    """Passes over the training examples, at most. 0 keeps the probe: a first honest figure in about a minute."""
+    """Passes over the training examples, at most. 0 keeps the probe, as `mode: probe` does."""
     batch_size: int = Field(default=32, ge=1)
-    """Crops per optimiser step."""
+    """Crops per optimiser step. They need not fit into memory at once: see micro_batch."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Crops in memory at a time; their gradients add up to those of the batch. 0: as many as fit, found by trying."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate of the head; the backbone takes a tenth."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """AdamW weight decay."""
     label_weighted: bool = True
     """Sample labels equally often (the field's balanced sampling)."""
+    multilabel: bool = False
+    """Crops may have several labels, and each label is learnt by itself."""
     label_smoothing: Fraction = 0.1
     """Share of the target spread over all labels."""
-    head_start: Literal["probe", "random"] = "probe"
-    """probe: begin with a linear head fitted on frozen features. random: begin with a random head."""
+    head_start: Literal["auto", "probe", "random"] = "auto"
+    """probe: begin with a linear head fitted on frozen features. random: with a random one. auto: with the outputs that
+    `weights` has of labels with the same name; where there are none, the probe."""
     freeze: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the model's depth, from the input on, that keeps its weights. More is faster and forgets less."""
+    head_epochs: int = Field(default=0, ge=0)
+    """Of the epochs, how many train the head alone before the rest of the model."""
     patience: int = Field(default=4, ge=1)
     """Stop after this many epochs without a better macro recall on val."""
     num_workers: int = Field(default=0, ge=0)
     """Threads that load crops; 0 takes one per CPU core."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train. auto takes a GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of the arithmetic in the model. auto: half precision where trial steps are faster with it. Weights stay fp32."""
+    compile: bool = False
+    """Compile the model with torch.compile: minutes at the start (it needs a C++ compiler), faster steps after."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """Minutes between checkpoints inside an epoch; one is written after every epoch too."""
+    max_disk: str | None = None
+    """Most that a run's checkpoints may take on disk, as in 2GB. Default: what is free."""
+    time_budget: str | None = None
+    """Stop cleanly before this much time is over, as in 8h or 90min; the same command then goes on."""
+    log_extreme_examples: int = Field(default=0, ge=0)
+    """Val crops of each label shown in TensorBoard: so many most confidently right, wrong, and missed."""
     seed: int = 0
     """Fixes batch order, augmentation and initial weights."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "TrainConfig":
+        if self.max_disk is not None and self.max_disk_bytes is None:
+            raise ValueError(f"max_disk {self.max_disk!r} is no size; write it as 2GB or 500MB")
+        if self.time_budget is not None and not self.time_budget_s:
+            raise ValueError(f"time_budget {self.time_budget!r} is no length of time; write it as 8h, 90min or 1h30min")
+        return self
+
+    @property
+    def max_disk_bytes(self) -> int | None:
+        """`max_disk` in bytes."""
+        return quantities.size_in_bytes(self.max_disk or "")
+
+    @property
+    def time_budget_s(self) -> float | None:
+        """`time_budget` in seconds."""
+        return quantities.seconds(self.time_budget or "")
+
+    @property
+    def planned_epochs(self) -> int:
+        """Epochs to train: none where only the probe is wanted."""
+        return 0 if self.mode == "probe" else self.epochs
 
     @property
     def timm_name(self) -> str:

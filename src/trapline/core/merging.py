@@ -8,6 +8,7 @@ said: of those the newest counts too, beside the newest of people's files.
 import numpy as np
 import polars as pl
 
+from trapline.core.keys import all_differ
 from trapline.core.log import Log
 from trapline.core.paths import unsafe_reasons
 
@@ -18,6 +19,8 @@ AGAIN, TWICE, SAME_NAME = (
     "with the same file name",
 )
 _OWN = ("source_id", "file_name", "dataset", "rank", "detections", "image_id")  # what is never taken from older files
+
+SHOWN = 120  # characters of a hostile file name in a message
 
 
 def merge(listed: pl.DataFrame, objects: pl.DataFrame, log: Log) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -46,7 +49,8 @@ def merge(listed: pl.DataFrame, objects: pl.DataFrame, log: Log) -> tuple[pl.Dat
     counts = {reason: n for reason, n, _ in unsafe.iter_rows()}
     log.account("images listed", listed.height, "images", images.height, {**again, **counts})
     for reason, n, name in unsafe.iter_rows():
-        log.warn(f"{n} images left out: {reason} (first: {name!r}). Rename them in the export.")
+        first = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+        log.warn(f"{n} images left out: {reason} (first: {first!r}). Rename them in the export.")
     return images, _placed(objects, aliases, named.filter(pl.col("unsafe").is_not_null()), log)
 
 
@@ -57,9 +61,7 @@ def _first_of_same(safe: pl.DataFrame) -> pl.Series | None:
     paths, and a detector's file knows only one of these).
     """
     keys = (["image_id"], ["dataset", "file_name"])
-    if safe["image_id"].n_unique() == safe.height and (
-        safe["file_name"].n_unique() == safe.height or safe.select(keys[1]).n_unique() == safe.height
-    ):
+    if all_differ(safe["image_id"]) and all_differ(safe.select(keys[1])):
         return None
     from scipy.sparse import coo_array  # a second of loading that one export alone never needs
     from scipy.sparse.csgraph import connected_components

@@ -16,10 +16,9 @@ def chances(names: pl.Series, *parts: object) -> pl.Series:
     """`chance(*parts, name)` of every name; names are looked at once each."""
     begun = "".join(f"{part} " for part in parts).encode()
     blake2b, number = hashlib.blake2b, int.from_bytes
-    distinct = names.unique()
-    digests = (blake2b(begun + name.encode(), digest_size=8).digest() for name in distinct.to_list())
-    numbers = pl.Series([number(digest) / 2**64 for digest in digests], dtype=pl.Float64)
-    return names.replace_strict(distinct, numbers, return_dtype=pl.Float64)
+    texts = names.to_list()
+    found = {name: number(blake2b(begun + name.encode(), digest_size=8).digest()) / 2**64 for name in set(texts)}
+    return pl.Series(names.name, [found[name] for name in texts], dtype=pl.Float64)
 
 
 def within_cap(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from trapline.core.errors import TraplineError
+from trapline.core.keys import all_differ
 
 TEXT, INT, REAL, BOOL = pl.String, pl.Int64, pl.Float64, pl.Boolean
 TIME = pl.Datetime("us")  # the camera's own clock: local time, as hour of day and bursts need it
@@ -40,19 +41,11 @@ class Schema:
             ]
             required = [name for name in self.columns if name in (*self.key, *self.required)]
             problems += [f"column {name} holds {n} nulls" for name in required if (n := frame[name].null_count())]
-            if not problems and self.key and _repeats(frame.select(self.key)):
+            if not problems and self.key and not all_differ(frame.select(self.key)):
                 problems.append(f"key {', '.join(self.key)} repeats")
         if problems:
             raise TraplineError(f"table {self.name} breaks its schema (a bug in trapline): " + "; ".join(problems))
         return frame
-
-
-def _repeats(keys: pl.DataFrame) -> bool:
-    """Whether a key comes twice; quick where there is one key column and it is sorted."""
-    first = keys.to_series(0)
-    if keys.width == 1 and first.is_sorted():
-        return (first == first.shift(1)).any()
-    return keys.height != keys.n_unique()
 
 
 def _fits(found: pl.DataType, declared: type[pl.DataType] | pl.DataType) -> bool:

@@ -207,8 +207,8 @@ def _mend(
         for group in np.flatnonzero((counts[:, absent.any(0)] > 0).any(1)).tolist():
             home = current[group]
             may_leave = (current == home).sum() > 1
-            moves = [n for n in range(N_SPLITS) if may_leave and n != home and fractions[n] > 0]
-            swaps = np.flatnonzero(current != home)
+            moves = [n for n in np.flatnonzero(allowed[group]).tolist() if may_leave and n != home]
+            swaps = np.flatnonzero((current != home) & allowed[group][current] & allowed[:, home])
             short, values = _after(counts, current, fractions, needed, group, moves, swaps)
             place = np.lexsort((values, short))[0] if len(short) else None
             if place is not None and (float(short[place]), float(values[place])) < rank:

@@ -5,9 +5,9 @@ VERSIONS = {
     "fetch": 1,
     "crop": 2,
     "dataset": 1,
-    "split": 1,
+    "split": 2,
     "embed": 1,
-    "train": 1,
+    "train": 2,
     "predict": 1,
     "evaluate": 2,
 }

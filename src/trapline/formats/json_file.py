@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trapline.core.errors import InputError
+from trapline.formats.json_ahead import Ahead, Makes
 from trapline.formats.json_stream import JsonStream, MalformedJson, UnexpectedJson
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class Pieces:
         values: Decoders of other top-level values.
         name: What the file should be ("a COCO Camera Traps file").
         hint: A sentence that says what such a file holds.
+        makes: By keys of `arrays`, functions of a module that make a frame of elements. A long file's are then decoded
+            by several processes (json_ahead.py).
 
     Raises:
         InputError: As `decode`, while iterating.
@@ -52,16 +55,19 @@ class Pieces:
         values: Mapping[str, msgspec.json.Decoder[Any]],
         name: str,
         hint: str,
+        makes: Makes | None = None,
     ):
+        self._makes = makes or {}
         self.cut: str | None = None
         self._path, self._arrays, self._values, self._name, self._hint = path, arrays, values, name, hint
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         path, collects = self._path, gc.isenabled()
         gc.disable()  # millions of records without cycles: looking for some takes longer than making them
+        ahead = Ahead(path, self._arrays, self._makes) if self._makes else None
         try:
             with open(path, "rb") as file:
-                stream = JsonStream(file, self._arrays, self._values)
+                stream = JsonStream(file, self._arrays, self._values, makes=self._makes, ahead=ahead)
                 yield from stream.pieces()
                 self.cut = stream.cut
         except FileNotFoundError:
@@ -75,6 +81,8 @@ class Pieces:
                 f"{path} is not valid JSON: {error}. Export it again, or check that it is complete."
             ) from None
         finally:
+            if ahead is not None:
+                ahead.close()
             if collects:
                 gc.enable()
 

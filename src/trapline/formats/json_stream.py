@@ -10,10 +10,12 @@ a string, or the array ends in this piece), exact element ends are looked for, w
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 import msgspec
+
+from trapline.formats.json_ahead import Ahead
 
 PIECE = 2 * 2**20  # fits the cache of one core: 8 MB took a third longer
 LONGEST = 64 * 2**20
@@ -49,6 +51,8 @@ class JsonStream:
         stream: The file, opened for reading bytes.
         arrays: Decoders of lists, by top-level key. Arrays of other keys are checked and skipped.
         values: Decoders of top-level values that are no arrays.
+        makes: By keys of `arrays`, what pieces of elements become. Default: lists.
+        ahead: Decodes pieces before their turn, to what `makes` would make of them.
         piece: Bytes read and decoded at once.
         longest: Bytes of one element, or of one top-level value that is no array; longer ones are refused.
     """
@@ -59,16 +63,20 @@ class JsonStream:
         arrays: Mapping[str, msgspec.json.Decoder[list[Any]]],
         values: Mapping[str, msgspec.json.Decoder[Any]],
         *,
+        makes: Mapping[str, Callable[[list[Any]], Any]] | None = None,
+        ahead: Ahead | None = None,
         piece: int = PIECE,
         longest: int = LONGEST,
     ):
         self.cut: str | None = None
         self._piece, self._longest = piece, longest
         self._stream, self._arrays, self._values = stream, arrays, values
+        self._makes, self._ahead = makes or {}, ahead
         self._buffer, self._at, self._before, self._ended = b"", 0, 0, False
 
     def pieces(self) -> Iterator[tuple[str, Any]]:
-        """Yield (key, list of elements) for pieces of arrays, and (key, value), in the file's order.
+        """Yield (key, list of elements or what is made of it) for pieces of arrays, and (key, value), in
+        order.
 
         Every array that the file has is yielded at least once, be it empty.
 
@@ -154,15 +162,20 @@ class JsonStream:
                 return found.end()
         return None
 
-    def _elements(self, key: str) -> Iterator[list[Any]]:
-        """Whole elements of an array, in pieces; the position moves behind the array."""
-        decoder = self._arrays.get(key, _RAW)
+    def _elements(self, key: str) -> Iterator[Any]:
+        """Whole elements of an array, in pieces, or what is made of them; the position moves behind the array."""
+        decoder, make = self._arrays.get(key, _RAW), self._makes.get(key, _as_they_are)
         count = 0
         self._at += 1
         if self._next() == b"]":
             self._at += 1
-            yield []
+            yield make([])
             return
+        if self._ahead is not None:
+            for made, elements, at in self._ahead.frames(key, self._before + self._at):
+                count += elements
+                self._go_to(at)
+                yield made
         while True:
             while len(self._buffer) - self._at < self._piece and self._more():
                 pass
@@ -174,14 +187,14 @@ class JsonStream:
                     if not self._ended:
                         self._grow(self._at)
                         continue
-                    yield self._last_elements(decoder, key, count)
+                    yield make(self._last_elements(decoder, key, count))
                     raise _End
                 elements = self._decode(decoder, memoryview(self._buffer)[self._at : end], f"$.{key}", count, wrap=True)
             else:
                 end, closed = end + 1, False
             self._at = end + 1
             count += len(elements)
-            yield elements
+            yield make(elements)
             if closed:
                 return
 
@@ -286,6 +299,11 @@ class JsonStream:
             )
         return self._more(len(self._buffer) - begin)
 
+    def _go_to(self, at: int) -> None:
+        """Move to a byte of the file that is ahead."""
+        self._stream.seek(at)
+        self._buffer, self._at, self._before, self._ended = b"", 0, at, False
+
     def _more(self, size: int = 0) -> bool:
         """Drop what is behind the position and read another piece; False at the end of the file."""
         if self._ended:
@@ -296,6 +314,10 @@ class JsonStream:
         self._buffer = self._buffer[self._at :] + data
         self._at = 0
         return bool(data)
+
+
+def _as_they_are(elements: list[Any]) -> list[Any]:
+    return elements
 
 
 def _at_place(message: str, place: str, count: int) -> str:

@@ -6,6 +6,7 @@ import msgspec
 import polars as pl
 
 from trapline.core.errors import InputError
+from trapline.core.keys import all_differ
 from trapline.core.schemas import SPLIT_NAMES
 from trapline.io import atomic, tables
 
@@ -34,7 +35,9 @@ def confidence(crops: pl.DataFrame, labels: pl.DataFrame, boxes: pl.DataFrame) -
     Args:
         crops, labels, boxes: CROPS, LABELS and BOXES rows.
     """
-    first = labels.drop_nulls("box_id").select("box_id", "source_label").unique("box_id", keep="first")
+    first = labels.drop_nulls("box_id").select("box_id", "source_label")
+    if not all_differ(first["box_id"]):
+        first = first.unique("box_id", keep="first")
     scored = boxes.select("box_id", "conf").drop_nulls("conf")
     named = crops.select("crop_id", "box_id").join(first, on="box_id").join(scored, on="box_id", how="left")
     return named.drop("box_id")
@@ -88,8 +91,33 @@ def read_splits(path: Path, name: str) -> pl.DataFrame:
     Raises:
         InputError: It is missing, not JSON, or lacks that split.
     """
+    content = _splits(path)
+    if name not in content:
+        raise InputError(f"{path} has no split {name!r}, only {', '.join(content) or 'nothing'}.")
+    rows = [(str(dataset), str(location)) for dataset, location in content[name]]
+    return (
+        pl.DataFrame(rows, schema={"dataset": pl.String, "location": pl.String}, orient="row").unique().sort(pl.all())
+    )
+
+
+def read_all_splits(path: Path) -> pl.DataFrame:
+    """dataset, location, split of a splits.json, sorted.
+
+    Raises:
+        InputError: It is missing, not JSON, or names another split than train, val and test.
+    """
+    content = _splits(path)
+    if unknown := sorted(content.keys() - set(SPLIT_NAMES)):
+        raise InputError(f"{path} has splits other than {', '.join(SPLIT_NAMES)}: {', '.join(unknown)}.")
+    return pl.concat(
+        [read_splits(path, name).with_columns(split=pl.lit(name)) for name in SPLIT_NAMES if name in content]
+        or [pl.DataFrame(schema={"dataset": pl.String, "location": pl.String, "split": pl.String})]
+    )
+
+
+def _splits(path: Path) -> dict[str, list[tuple[str | int, str | int | float]]]:
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=dict[str, list[tuple[str | int, str | int | float]]])
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, list[tuple[str | int, str | int | float]]])
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror or error}. It should be a former splits.json."
@@ -98,12 +126,6 @@ def read_splits(path: Path, name: str) -> pl.DataFrame:
         raise InputError(
             f'{path} is not a splits.json: {error}. It holds {{"train": [[dataset, location], ...], ...}}.'
         ) from None
-    if name not in content:
-        raise InputError(f"{path} has no split {name!r}, only {', '.join(content) or 'nothing'}.")
-    rows = [(str(dataset), str(location)) for dataset, location in content[name]]
-    return (
-        pl.DataFrame(rows, schema={"dataset": pl.String, "location": pl.String}, orient="row").unique().sort(pl.all())
-    )
 
 
 def location_name() -> pl.Expr:

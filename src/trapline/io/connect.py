@@ -91,6 +91,21 @@ def _s3(place: str, bucket: str, prefix: str, cfg: FetchConfig, options: dict[st
     return Connection(client, place, "s3", f"{who}, region {region or 'us-east-1'}", renew)
 
 
+def aws_profiles() -> list[str]:
+    """The AWS profiles of this user, sorted.
+
+    Raises:
+        StoreRefused: Their files cannot be read.
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return sorted(boto3.Session().available_profiles)
+    except BotoCoreError as error:
+        raise StoreRefused(f"the AWS configuration cannot be read ({type(error).__name__}). Mend ~/.aws.") from None
+
+
 def _session(profile: str | None) -> Any:
     import boto3  # a third of a second: only where S3 is asked with credentials
     from botocore.exceptions import BotoCoreError, ProfileNotFound

@@ -8,6 +8,7 @@ from typing import IO
 import polars as pl
 
 from trapline.core.errors import TraplineError
+from trapline.core.keys import in_order
 from trapline.core.schemas import Schema
 from trapline.io import atomic
 
@@ -19,7 +20,7 @@ def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
         TraplineError: The frame breaks its schema, or the disk refuses.
     """
     if schema.key and set(schema.key) <= set(frame.columns):
-        frame = frame.sort(schema.key)
+        frame = in_order(frame, *schema.key)
     save(path, schema.check(frame))
 
 

@@ -30,6 +30,7 @@ class Checkpoint:
         weights: State dict to predict with (the averaged weights).
         epoch: Epochs behind it; 0 is the probe.
         val_macro_recall: On val, None without val examples.
+        multilabel: Each label is scored by itself; a crop may have several.
         trained: How it came about: the configuration, the data's fingerprint, versions. Plain values only.
     """
 
@@ -39,6 +40,7 @@ class Checkpoint:
     weights: Mapping[str, torch.Tensor]
     epoch: int = 0
     val_macro_recall: float | None = None
+    multilabel: bool = False
     trained: Mapping[str, Any] = field(default_factory=dict)
 
     def network(self) -> nn.Module:
@@ -67,6 +69,7 @@ def save(path: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None = N
         "weights": dict(checkpoint.weights),
         "epoch": checkpoint.epoch,
         "val_macro_recall": checkpoint.val_macro_recall,
+        "multilabel": checkpoint.multilabel,
         "trained": dict(checkpoint.trained),
         "state": None if state is None else dict(state),
     }
@@ -112,6 +115,7 @@ def load_with_state(path: Path) -> tuple[Checkpoint, dict[str, Any] | None]:
         weights=content["weights"],
         epoch=content["epoch"],
         val_macro_recall=content["val_macro_recall"],
+        multilabel=content.get("multilabel", False),
         trained=content["trained"],
     )
     return checkpoint, content["state"]

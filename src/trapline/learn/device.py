@@ -18,10 +18,12 @@ def resolve(name: str) -> torch.device:
     """
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if found[kind]))
+        name = next(kind for kind in ("cuda", "mps", "cpu") if found[kind])
     if not found[name]:
         there = ", ".join(kind for kind, here in found.items() if here)
         raise InputError(f"device {name} is not available to torch here (it sees: {there}). Use --device auto.")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes that torchrun started
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device(name)
 
 
@@ -34,9 +36,9 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=device.type == "cuda")
 
 
-def gradient_scaler(device: torch.device) -> torch.amp.GradScaler:
-    """Loss scaling, which float16 needs and bfloat16 does not."""
-    return torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and not _native_bfloat16())
+def gradient_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Loss scaling, which float16 needs and the others do not."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def _native_bfloat16() -> bool:

@@ -1,10 +1,13 @@
 """A run's story: one JSON line per epoch, and the same as TensorBoard scalars."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from trapline.io.atomic import disk_error
@@ -30,7 +33,9 @@ class History:
                 os.fsync(stream.fileno())
         except OSError as error:
             raise disk_error(error, self.path) from error
-        self._scalars = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=epoch)
+        self._folder = run_dir / TENSORBOARD
+        with self._disk_errors():
+            self._scalars = SummaryWriter(str(self._folder), purge_step=epoch)
 
     def append(self, row: Mapping[str, float | int | None]) -> int:
         """Add one epoch, durably; returns the new size of metrics.jsonl."""
@@ -42,12 +47,37 @@ class History:
                 size = stream.tell()
         except OSError as error:
             raise disk_error(error, self.path) from error
-        for name, value in row.items():
-            if value is not None and name != "epoch":
-                self._scalars.add_scalar(name, value, row["epoch"])
-        self._scalars.flush()
+        with self._disk_errors():
+            for name, value in row.items():
+                if value is not None and name != "epoch":
+                    self._scalars.add_scalar(name, value, row["epoch"])
+            self._scalars.flush()
         return size
 
+    def show_scalar(self, name: str, value: float, epoch: int) -> None:
+        """A figure that only TensorBoard holds."""
+        with self._disk_errors():
+            self._scalars.add_scalar(name, value, epoch)
+
+    def show_images(self, name: str, pixels: np.ndarray, epoch: int) -> None:
+        """Pictures for TensorBoard, uint8 [n, height, width, 3]."""
+        with self._disk_errors():
+            self._scalars.add_images(name, pixels, epoch, dataformats="NHWC")
+
+    def show_text(self, name: str, text: str, epoch: int) -> None:
+        """A text for TensorBoard."""
+        with self._disk_errors():
+            self._scalars.add_text(name, text, epoch)
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """TensorBoard writes in a thread, and what the disk refused comes out at a later call."""
+        try:
+            yield
+        except OSError as error:
+            raise disk_error(error, self._folder) from error
+
     def close(self) -> None:
-        """End the writer's thread."""
-        self._scalars.close()
+        """End the writer's thread. What it could not write was told before, or is told by what comes next."""
+        with contextlib.suppress(OSError):
+            self._scalars.close()

@@ -8,11 +8,46 @@ import numpy as np
 import torch
 from torch import nn
 
+from trapline.core.errors import TraplineError
 from trapline.io.images import ImageFailure
 from trapline.learn import device as devices
+from trapline.learn import memory, objective
 from trapline.learn.loader import load_ahead
 from trapline.learn.models import features
 from trapline.learn.transforms import Transform, load_for_evaluation, to_input
+
+
+class Halving:
+    """A function of a batch, in as much memory as there is: smaller parts where it runs out.
+
+    Args:
+        function: From uint8 [n, size, size, 3] to float32 [n, width], each row by itself.
+        most: Rows at a time.
+    """
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray], most: int, device: torch.device):
+        self.function, self.most, self.device = function, most, device
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        found: list[np.ndarray] = []
+        done = 0
+        while done < len(pixels):
+            part = pixels[done : done + self.most]
+            try:
+                found.append(self.function(part))
+                done += len(part)
+                continue
+            except Exception as error:  # torch has no common type for running out of memory
+                if not memory.is_out_of_memory(error):
+                    raise
+            if len(part) == 1:
+                raise TraplineError(
+                    f"the memory of {self.device} does not hold a single crop of {pixels.shape[1]} px with this model. "
+                    "Close what else uses it, or use --device cpu."
+                )
+            self.most = len(part) // 2
+            memory.release(self.device)
+        return np.concatenate(found)
 
 
 def infer(
@@ -23,6 +58,7 @@ def infer(
     *,
     batch_size: int,
     device: torch.device,
+    multilabel: bool = False,
     threads: int = 0,
     done: Callable[[int], None] = lambda n: None,
 ) -> tuple[np.ndarray, list[str | None]]:
@@ -30,7 +66,9 @@ def infer(
 
     Args:
         model: On `device`; left in evaluation mode.
-        output: `scores`: softmax probabilities, one per label. `features`: what the classifier sees.
+        output: `scores`: probabilities, one per label. `features`: what the classifier sees.
+        batch_size: Crops at a time; halved, for good, where memory runs out.
+        multilabel: Each label is scored by itself, rather than which one it is.
         threads: That load crops; 0 takes one per CPU core.
         done: Told how many crops each batch held.
 
@@ -45,6 +83,13 @@ def infer(
         except ImageFailure as failure:
             return str(failure)
 
+    def values_of(pixels: np.ndarray) -> np.ndarray:
+        images = to_input(pixels, transform, device)
+        if output == "features":
+            return features(model, images).float().cpu().numpy()
+        return objective.scores(model(images), multilabel=multilabel).cpu().numpy()
+
+    batched = Halving(values_of, batch_size, device)
     model.eval()
     groups = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
     results: np.ndarray | None = None
@@ -53,15 +98,11 @@ def infer(
         for group, loaded in load_ahead(groups, load, threads or devices.cores()):
             good = [pixels for pixels in loaded if isinstance(pixels, np.ndarray)]
             if good:
-                images = to_input(np.stack(good), transform, device)
-                if output == "features":
-                    values = features(model, images).float()
-                else:
-                    values = model(images).float().softmax(dim=1)
+                values = batched(np.stack(good))
                 if results is None:
                     results = np.full((len(paths), values.shape[1]), np.nan, dtype=np.float32)
                 places = [len(failures) + k for k, pixels in enumerate(loaded) if isinstance(pixels, np.ndarray)]
-                results[places] = values.cpu().numpy()
+                results[places] = values
             failures += [pixels if isinstance(pixels, str) else None for pixels in loaded]
             done(len(group))
     return (np.empty((len(paths), 0), dtype=np.float32) if results is None else results), failures

@@ -34,12 +34,17 @@ def sampling_weights(labels: np.ndarray, weights: np.ndarray, *, balanced: bool)
     """Probability of each example, [n] summing to 1, or None where every example simply comes once per epoch.
 
     Args:
-        labels: Label index of each example, [n].
+        labels: Label index of each example, [n]; or float [n, labels] of 0 and 1.
         weights: The examples' own weights, [n], >= 0.
-        balanced: Every label that has examples is equally likely; weights then count within a label.
+        balanced: Every label that has examples is equally likely; weights then count within a label. An example with
+            several labels is as likely as these are together, so that every label has its share of draws made for it.
     """
     if not balanced:
         return None if np.all(weights == weights[0]) else weights / weights.sum()
+    if labels.ndim == 2:
+        totals = weights @ labels
+        shares = weights * (labels[:, totals > 0] / totals[totals > 0]).sum(axis=1)
+        return shares / shares.sum()
     totals = np.bincount(labels, weights=weights)
     present = np.unique(labels[weights > 0])
     shares = np.zeros(len(weights))

@@ -4,7 +4,6 @@ Every random choice is made from the seed and the place in the training (epoch, 
 would have to be saved. What is left to save: weights, their average, the optimizer, and a few counters.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +11,26 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
 from trapline.core.config import TrainConfig
-from trapline.core.errors import InputError, TraplineError
+from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
+from trapline.core.quantities import say_size
 from trapline.io.images import ImageFailure
-from trapline.learn import checkpoint, models, probe, schedule
+from trapline.learn import checkpoint, head, keeping, memory, models, schedule, trial, weights
 from trapline.learn import device as devices
+from trapline.learn.board import Board
+from trapline.learn.clock import Clock
 from trapline.learn.history import History
 from trapline.learn.infer import infer
+from trapline.learn.keeping import Keeper
 from trapline.learn.loader import Drawn, batches, load_ahead, sampling_weights, steps_per_epoch
+from trapline.learn.processes import Processes
+from trapline.learn.step import NotFinite, Stepper
 from trapline.learn.task import Progress, Task, unreadable
 from trapline.learn.transforms import Transform, load_for_training, to_input
 from trapline.learn.validation import Judgement, judge
-
-LAST, BEST = "last.pt", "best.pt"
-CLIP_NORM = 5.0  # a guard against single wild batches
+from trapline.learn.weights import Weights
 
 
 def fit(
@@ -42,28 +43,46 @@ def fit(
     threads: int,
     trained: dict[str, Any],
     log: Log,
+    start: Weights | None = None,
+    processes: Processes | None = None,
+    clock: Clock | None = None,
 ) -> Progress:
     """Train until the epochs or the patience are used up; go on from `checkpoints/last.pt` if there is one.
 
     Args:
         threads: torch's, on the CPU; equal numbers give equal weights.
         trained: How the checkpoints came about, stored in them as it is.
+        start: Weights to start from, instead of the pretrained ones.
+        processes: Those that train together; default this one alone.
+        clock: What is left of the time budget.
 
     Raises:
-        TraplineError: A crop vanished or cannot be decoded, or the loss is not a number; names the crops. What is
-            on disk stays good.
+        TraplineError: A crop vanished or cannot be decoded, the loss is not a number, nothing fits into memory or
+            onto the disk. What is on disk stays good.
+        TimeIsUp: The time budget is used up; the same call goes on.
     """
     with devices.isolated(device, threads):
-        training = Training(task, cfg, transform, run_dir=run_dir, device=device, trained=trained, log=log)
+        training = Training(
+            task,
+            cfg,
+            transform,
+            run_dir=run_dir,
+            device=device,
+            trained=trained,
+            log=log,
+            start=start,
+            processes=processes or Processes(),
+            clock=clock or Clock(None),
+        )
         try:
             training.resume_or_start()
-            left = (cfg.epochs - training.now.epoch) * len(task.paths) - training.now.seen
+            left = (cfg.planned_epochs - training.now.epoch) * len(task.paths) - training.now.seen
             with log.progress("training", left, "crops") as advance:
-                while training.now.epoch < cfg.epochs and not training.out_of_patience():
+                while training.now.epoch < cfg.planned_epochs and not training.out_of_patience():
                     training.train_epoch(advance)
                     training.end_epoch()
         finally:
-            training.history.close()
+            training.close()
         return training.now
 
 
@@ -80,136 +99,232 @@ class Training:
         device: torch.device,
         trained: dict[str, Any],
         log: Log,
+        start: Weights | None,
+        processes: Processes,
+        clock: Clock,
     ):
-        self.task, self.cfg, self.transform = task, cfg, transform
-        self.folder = run_dir / "checkpoints"
-        self.device, self.trained, self.log = device, trained, log
+        self.task, self.cfg, self.transform, self.run_dir = task, cfg, transform, run_dir
+        self.device, self.trained, self.log, self.processes, self.clock = device, trained, log, processes, clock
+        self.keeper = Keeper(run_dir / "checkpoints", cfg.max_disk_bytes)
         self.now = Progress()
         self.per_epoch = steps_per_epoch(len(task.paths), cfg.batch_size)
         self.sampling = sampling_weights(task.targets, task.weights, balanced=cfg.label_weighted)
-        self.resumed = (self.folder / LAST).exists()
+        self.resumed = self.keeper.begun
+        self.val_s, self.save_s, self.moved = 0.0, 0.0, 0  # what evaluating and saving took; steps of this call
         torch.manual_seed(devices.seed_from("weights", cfg.seed))
         # A resumed training takes its weights from the checkpoint: no package, no network.
-        self.model = models.build(cfg.timm_name, len(task.labels), pretrained=cfg.pretrained and not self.resumed)
+        fresh = cfg.pretrained and start is None and not self.resumed
+        self.model = models.build(cfg.timm_name, len(task.labels), pretrained=fresh)
+        self.known_labels: list[str] = []
+        if start is not None and not self.resumed:
+            self.known_labels = weights.install(self.model, start, cfg.timm_name, task.labels)
         self.model.to(device)
-        alone = len(task.paths) < 2 * self.per_epoch  # a batch of one crop has no statistics
-        self.still = models.freeze(self.model, cfg.freeze, statistics=cfg.pretrained or alone)
+        alone = len(task.paths) < 2 * self.per_epoch * processes.world  # a batch of one crop has no statistics
+        still = cfg.pretrained or cfg.weights is not None or alone
+        self.still = models.freeze(self.model, cfg.freeze, statistics=still)
+        self.unfrozen = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.average = schedule.Average(self.model)
-        self.optimizer = torch.optim.AdamW(models.optimizer_groups(self.model, cfg.lr, cfg.weight_decay))
-        self.scaler = devices.gradient_scaler(device)
+        groups = models.optimizer_groups(self.model, cfg.lr, cfg.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        keeping.prime(self.optimizer)
+        if processes.first:
+            self.keeper.check_room(self.model)
+        machine = self._machine()
+        self.precision = machine.precision
+        self.stepper = self._stepper(machine.precision, machine.micro_batch, on_trial=False)
         if self.resumed:
             self._restore()
+        else:
+            self.now.micro_batch = self.stepper.micro_batch
         first = self.now.epoch + 1 if self.resumed else 0
-        self.history = History(run_dir, size=self.now.metrics_size, epoch=first)
+        self.history = History(run_dir, size=self.now.metrics_size, epoch=first) if processes.first else None
+        self.board = Board(self.history, task, transform, extremes=cfg.log_extreme_examples)
 
     def resume_or_start(self) -> None:
-        """Say where training goes on; or fit the probe, which is epoch 0."""
+        """Say where training goes on; or fit the head it starts with, which is epoch 0."""
         if self.resumed:
-            at = f"epoch {self.now.epoch + 1}, step {self.now.batch} of {self.per_epoch}"
-            self.log.note(f"training goes on from its checkpoint ({at})")
+            self.log.note(f"training goes on from its checkpoint ({self._place()})")
             return
-        if self.cfg.head_start == "probe" and self._start_from_probe():
+        made = False
+        if self.processes.first:
+            started = time.monotonic()
+            networks = (self.model, self.average.model)
+            features = lambda paths, advance: self._infer(paths, "features", advance)  # noqa: E731
+            made = head.start(networks, self.known_labels, self.task, self.cfg, features, self.log)
+            self.now.seconds = time.monotonic() - started if made else 0.0
+        self.processes.copy_from_first(self.model)
+        self.processes.copy_from_first(self.average.model)
+        if self.processes.from_first(made):
             self.end_epoch(trained=False)
 
     def train_epoch(self, advance: Advance) -> None:
         """One epoch, or what is left of it."""
         cfg, now, task = self.cfg, self.now, self.task
-        epoch, total = now.epoch + 1, cfg.epochs * self.per_epoch
+        epoch, total = now.epoch + 1, cfg.planned_epochs * self.per_epoch
         order = batches(len(task.paths), cfg.batch_size, seed=cfg.seed, epoch=epoch, weights=self.sampling)
+        shares = [batch[self.processes.share(len(batch))] for batch in order[now.batch :]]
 
         def load(drawn: Drawn) -> np.ndarray:
             return self._load(drawn, epoch)
 
-        self.model.train()
-        for module in self.still:
-            module.eval()
+        self._set_training(head_only=epoch <= cfg.head_epochs)
         started, saved = time.monotonic() - now.seconds, time.monotonic()
-        for batch, loaded in load_ahead(order[now.batch :], load, cfg.num_workers or devices.cores()):
-            torch.manual_seed(devices.seed_from("step", cfg.seed, now.step))  # dropout, drop path
-            images = to_input(np.stack(loaded), self.transform, self.device)
-            targets = torch.as_tensor(task.targets[[drawn.example for drawn in batch]], device=self.device)
+        self.board.batch_to_come(epoch)
+        for share, loaded in load_ahead(shares, load, cfg.num_workers or devices.cores()):
+            begin = time.monotonic()
+            batch = order[now.batch]
+            size = self.transform.image_size
+            pixels = np.stack(loaded) if loaded else np.zeros((0, size, size, 3), np.uint8)
+            targets = task.targets[[drawn.example for drawn in share]]
             for group in self.optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * schedule.lr_factor(now.step, total)
-            with devices.autocast(self.device):
-                outputs = self.model(images)
-            loss = functional.cross_entropy(outputs.float(), targets, label_smoothing=cfg.label_smoothing)
-            self._check_finite(loss_value := loss.item(), batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.average.update(self.model, schedule.averaging_decay(now.step, self.per_epoch))
+            seed = devices.seed_from("step", cfg.seed, now.step)  # of dropout, drop path
+            try:
+                loss = self.stepper.take(pixels, targets, of=len(batch), seed=seed)
+            except NotFinite as error:
+                raise self._not_finite(error, batch) from None
+            self.board.batch(pixels, targets)
+            self.average.update(schedule.averaging_decay(now.step, self.per_epoch))
+            self.moved += 1
             now.step += 1
             now.batch += 1
-            now.loss_sum += loss_value * len(batch)
+            now.loss_sum += loss * len(batch)
             now.seen += len(batch)
             now.seconds = time.monotonic() - started
+            used = say_size(memory.peak(self.device))
+            advance(len(batch), f"epoch {epoch} of {cfg.planned_epochs}, loss {loss:.3f}, {used}")
             if time.monotonic() - saved > 60 * cfg.checkpoint_minutes:
-                self._save_last()
+                self.save()
                 saved = time.monotonic()
-            advance(len(batch), f"epoch {epoch} of {cfg.epochs}, loss {loss_value:.3f}")
+            if now.batch < self.per_epoch:
+                self._stop_in_time(time.monotonic() - begin)
 
     def end_epoch(self, *, trained: bool = True) -> None:
         """Evaluate the averaged weights on val, tell, and keep: metrics first, then best, then last.
 
         A kill between these costs the epoch's end again, no more: last.pt says how much of metrics.jsonl holds.
         """
-        now, started = self.now, time.monotonic()
+        now = self.now
         epoch = now.epoch + 1 if trained else 0
-        val = self._evaluate()
+        self._settle()
+        if trained:
+            self._stop_in_time(self.val_s)
+        started = time.monotonic()
+        scores, val = self.processes.from_first(self._evaluate(epoch) if self.processes.first else None) or _nothing()
+        self.val_s = time.monotonic() - started
         row = {
             "epoch": epoch,
             "train_loss": now.loss_sum / now.seen if trained else None,
             "val_loss": val.loss,
             "val_macro_recall": val.macro_recall,
             "val_accuracy": val.accuracy,
+            **({"val_mean_ap": val.mean_ap} if self.task.multilabel else {}),
             "lr": self.optimizer.param_groups[0]["lr"] if trained else None,
-            "seconds": round(now.seconds + time.monotonic() - started, 3),
+            "micro_batch": self.stepper.micro_batch if trained else None,
+            "seconds": round(now.seconds + self.val_s, 3),
             "images_per_s": round(now.seen / now.seconds, 2) if trained else None,
+            "peak_memory_mb": round(memory.peak(self.device) / 1e6),
         }
-        now.metrics_size = self.history.append(row)
-        better = self._better(val)
+        if self.history is not None:
+            now.metrics_size = self.history.append(row)
+        best = Judgement(now.best_loss, now.best_score, None)
+        better = best.score is None or val.rank() > best.rank()
+        self.board.epoch(epoch, scores, better=better)
         if better:
-            now.best_epoch, now.best_recall, now.best_loss = epoch, val.macro_recall, val.loss
+            now.best_epoch, now.best_score, now.best_loss = epoch, val.score, val.loss
         now.epoch, now.batch, now.loss_sum, now.seen, now.seconds = epoch, 0, 0.0, 0, 0.0
-        if better:
-            checkpoint.save(self.folder / BEST, self._checkpoint(val.macro_recall))
-        self._save_last()
+        if better and self.processes.first:
+            self.keeper.save_best(self._checkpoint(val))
+        self.moved += 1
+        self.save()
         self._tell(row, better)
+        if epoch < self.cfg.planned_epochs and not self.out_of_patience():
+            self._stop_in_time(0.0)
 
     def out_of_patience(self) -> bool:
         """Whether val has not become better for `patience` epochs."""
-        return self.now.best_recall is not None and self.now.epoch - self.now.best_epoch >= self.cfg.patience
+        return self.now.best_score is not None and self.now.epoch - self.now.best_epoch >= self.cfg.patience
 
-    def _start_from_probe(self) -> bool:
-        """Make the classifier a fitted one. False, with a warning, for models without a linear head."""
-        heads = [models.linear_head(model) for model in (self.model, self.average.model)]
-        chosen = probe.choose(self.task.targets, self.cfg.seed)
-        paths = [self.task.paths[k] for k in chosen]
-        started = time.monotonic()
-        if heads[0] is None:
-            if self.cfg.epochs == 0:
-                raise InputError(
-                    f"{self.cfg.model} has no linear classifier to fit a probe for; train 1 epoch or more."
-                )
-            self.log.warn(f"{self.cfg.model} has no linear classifier: training starts without the probe")
-            return False
-        with self.log.progress("features for the probe", len(paths), "crops") as advance:
-            found = self._infer(paths, "features", advance)
-        weight, bias = probe.fit(found, self.task.targets[chosen], self.task.weights[chosen], len(self.task.labels))
-        for head in heads:
-            assert head is not None
-            probe.install(head, weight, bias)
-        self.now.seconds = time.monotonic() - started
-        return True
+    def seconds_per_crop(self, paths: Sequence[Path]) -> float:
+        """How long the inference loop takes with this model, per crop, after a few to warm up."""
+        self._infer(paths[:8], "features")
+        begin = time.monotonic()
+        self._infer(paths, "features")
+        return (time.monotonic() - begin) / len(paths)
 
-    def _evaluate(self) -> Judgement:
+    def close(self) -> None:
+        """End what runs beside."""
+        if self.history is not None:
+            self.history.close()
+
+    # -- the beginning --------------------------------------------------------------------------------------------
+
+    def _machine(self) -> trial.Machine:
+        """How to compute here: as it was found for this run before, else by trial steps."""
+        cfg, found, name = self.cfg, trial.read(self.run_dir), trial.name_of(self.device)
+        if found is None or found.device != name:
+            found = None
+            if self.processes.first:
+                tried = trial.Trial(self.model, self._stepper, self.transform, self.device, self.task.targets)
+                self._set_training(head_only=False)
+                most = -(-min(cfg.batch_size, len(self.task.paths)) // self.processes.world)
+                found = tried.machine(cfg, most, cfg.planned_epochs * self.per_epoch)
+                trial.write(self.run_dir, found)
+                for line in found.lines(most):
+                    self.log.note(line)
+            found = self.processes.from_first(found)
+            assert found is not None
+        if cfg.micro_batch:
+            found.micro_batch = cfg.micro_batch
+        return found
+
+    def _stepper(self, precision: str, micro_batch: int, *, on_trial: bool = True) -> Stepper:
+        """What takes the steps, or tries them out."""
+        alone = on_trial or not self.cfg.compile
+        return Stepper(
+            self.model,
+            self.model if alone else torch.compile(self.model),
+            self.optimizer,
+            devices.gradient_scaler(self.device, precision),
+            prepare=lambda pixels: to_input(pixels, self.transform, self.device),
+            autocast=trial.autocast(self.device, precision),
+            device=self.device,
+            smoothing=self.cfg.label_smoothing,
+            micro_batch=micro_batch,
+            processes=Processes() if on_trial else self.processes,
+            shrunk=(lambda size: None) if on_trial else self._shrunk,
+        )
+
+    # -- along the way --------------------------------------------------------------------------------------------
+
+    def _set_training(self, *, head_only: bool) -> None:
+        """Which weights move, and which layers are in training mode."""
+        own = {id(parameter) for parameter in models.classifier(self.model).parameters()}
+        for parameter in self.unfrozen:
+            parameter.requires_grad_(not head_only or id(parameter) in own)
+        self.model.train()
+        if head_only:
+            self.model.eval()
+            models.classifier(self.model).train()
+        for module in self.still:
+            module.eval()
+
+    def _shrunk(self, size: int) -> None:
+        effect = ""
+        if self.stepper.moving():
+            effect = "; BatchNorm now takes its statistics over fewer crops, which changes what is learnt"
+        self.log.warn(
+            f"memory ran out at {self._place()}: the step is repeated with {size} crops in memory at a time "
+            f"instead of {self.now.micro_batch}{effect}"
+        )
+        self.now.micro_batch = size
+
+    def _evaluate(self, epoch: int) -> tuple[np.ndarray | None, Judgement]:
         """How the averaged weights do on val."""
         if not self.task.val_paths:
-            return Judgement(None, None, None)
-        return judge(self._infer(self.task.val_paths, "scores"), self.task.val_targets)
+            return _nothing()
+        scores = self._infer(self.task.val_paths, "scores")
+        return scores, judge(scores, self.task.val_targets)
 
     def _infer(
         self, paths: Sequence[Path], output: Literal["scores", "features"], advance: Advance | None = None
@@ -222,6 +337,7 @@ class Training:
             output,
             batch_size=max(self.cfg.batch_size, 32),
             device=self.device,
+            multilabel=self.task.multilabel,
             threads=self.cfg.num_workers,
             done=advance or (lambda n: None),
         )
@@ -229,11 +345,6 @@ class Training:
         if bad:
             raise unreadable(*bad[0], len(bad))
         return values
-
-    def _better(self, val: Judgement) -> bool:
-        """Higher macro recall; of equals the lower loss. Without val, the latest."""
-        best = Judgement(self.now.best_loss, self.now.best_recall, None)
-        return best.macro_recall is None or val.rank() > best.rank()
 
     def _load(self, drawn: Drawn, epoch: int) -> np.ndarray:
         crop_id = self.task.crop_ids[drawn.example]
@@ -244,50 +355,89 @@ class Training:
         except ImageFailure as failure:
             raise unreadable(self.task.paths[drawn.example], str(failure), 1) from None
 
-    def _check_finite(self, loss: float, batch: Sequence[Drawn]) -> None:
-        if not math.isfinite(loss):
-            names = sorted({self.task.crop_ids[drawn.example] for drawn in batch})
-            raise TraplineError(
-                f"the loss is {loss} at step {self.now.step + 1} (epoch {self.now.epoch + 1}), for these crops: "
-                f"{', '.join(names)}. Try a lower --lr (now {self.cfg.lr:g}); the last checkpoint is still good."
-            )
+    def _place(self) -> str:
+        return f"epoch {self.now.epoch + 1}, step {self.now.batch} of {self.per_epoch}"
 
-    def _checkpoint(self, recall: float | None) -> checkpoint.Checkpoint:
+    def _not_finite(self, error: NotFinite, batch: Sequence[Drawn]) -> TraplineError:
+        names = sorted({self.task.crop_ids[drawn.example] for drawn in batch})
+        return TraplineError(
+            f"{error.what} at step {self.now.step + 1} (epoch {self.now.epoch + 1}), for these crops: "
+            f"{', '.join(names)}. Try a lower --lr (now {self.cfg.lr:g}); the last checkpoint is still good."
+        )
+
+    def _settle(self) -> None:
+        """See that the last step's gradient was a number, before anything of it is kept."""
+        try:
+            self.stepper.settle()
+        except NotFinite as error:
+            raise TraplineError(
+                f"{error.what} at step {self.now.step} (epoch {self.now.epoch + 1}). Try a lower --lr (now "
+                f"{self.cfg.lr:g}); the last checkpoint is still good."
+            ) from None
+
+    def _stop_in_time(self, next_s: float) -> None:
+        """End here where the time budget does not allow what comes next; but never without having moved on."""
+        if not self.clock.limited or not self.moved:
+            return
+        if self.processes.from_first(self.clock.allows(next_s + self.save_s)):
+            return
+        self.save()
+        left = (self.cfg.planned_epochs - self.now.epoch) * self.per_epoch - self.now.batch
+        pace = self.now.seconds / self.now.batch if self.now.batch else None
+        raise self.clock.time_is_up(self._place(), None if pace is None else pace * left)
+
+    # -- what is kept ---------------------------------------------------------------------------------------------
+
+    def _checkpoint(self, val: Judgement | None) -> checkpoint.Checkpoint:
         return checkpoint.Checkpoint(
             model=self.cfg.timm_name,
             labels=self.task.labels,
             transform=self.transform,
             weights=self.average.model.state_dict(),
             epoch=self.now.epoch,
-            val_macro_recall=recall,
+            val_macro_recall=None if val is None else val.macro_recall,
+            multilabel=self.task.multilabel,
             trained=self.trained,
         )
 
-    def _save_last(self) -> None:
+    def save(self) -> None:
+        """Write last.pt: everything that going on needs."""
+        self._settle()
+        if not self.processes.first:
+            return
+        begin = time.monotonic()
         state = {
             "progress": vars(self.now).copy(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
         }
-        checkpoint.save(self.folder / LAST, self._checkpoint(None), state)
+        self.keeper.save_last(self._checkpoint(None), state)
+        self.save_s = time.monotonic() - begin
 
     def _restore(self) -> None:
-        path = self.folder / LAST
-        saved, state = checkpoint.load_with_state(path)
-        if state is None or saved.labels != self.task.labels or saved.model != self.cfg.timm_name:
-            raise TraplineError(f"{path} does not belong to this training. Train again in a new run folder.")
+        saved, state = self.keeper.read_last(self.task.labels, self.cfg.timm_name)
         self.now = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(dict(saved.weights))
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:
+            self.stepper.scaler.load_state_dict(state["scaler"])
+        self.stepper.micro_batch = min(self.stepper.micro_batch, self.now.micro_batch or self.stepper.micro_batch)
+        self.now.micro_batch = self.stepper.micro_batch
 
     def _tell(self, row: dict[str, Any], better: bool) -> None:
-        parts = [f"epoch {row['epoch']}" + (" (probe)" if row["epoch"] == 0 else "")]
+        parts = [f"epoch {row['epoch']}" + (" (before training)" if row["epoch"] == 0 else "")]
         if row["train_loss"] is not None:
             parts.append(f"train loss {row['train_loss']:.3f}")
         if row["val_macro_recall"] is not None:
-            parts.append(f"val loss {row['val_loss']:.3f}, macro recall {row['val_macro_recall']:.3f}")
+            score, name = row["val_macro_recall"], "macro recall"
+            if self.task.multilabel:
+                score, name = row["val_mean_ap"], "mean average precision"
+            parts.append(f"val loss {row['val_loss']:.3f}, {name} {score:.3f}")
         parts.append(f"{row['seconds']:.0f} s" + (", best so far" if better else ""))
         self.log.note("; ".join(parts))
+
+
+def _nothing() -> tuple[None, Judgement]:
+    return None, Judgement(None, None, None)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ class OtherClassifier:
     labels: Sequence[str]
     transform: Transform
     probabilities: bool = False
+    multilabel: ClassVar[bool] = False  # each picture shows one of the labels
 
     def network(self) -> nn.Module:
         """The classifier, giving logits.

@@ -24,7 +24,8 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels:
 
     Args:
         features: float [n, d].
-        labels: Label index of each row, [n]; at least two different ones.
+        labels: Label index of each row, [n]; at least two different ones. Or float [n, n_labels] of 0 and 1: then one
+            regression per label, of having it or not.
         weights: Of each row, [n], >= 0; balanced over labels on top.
 
     Returns:
@@ -33,6 +34,8 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels:
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64)
     scale[scale < 1e-6] = 1.0
+    if labels.ndim == 2:
+        return _fit_several((features - mean) / scale, labels, weights / weights.mean(), mean, scale)
     classifier = LogisticRegression(C=PENALTY_C, class_weight="balanced", max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -47,10 +50,32 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels:
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
+def _fit_several(
+    scaled: np.ndarray, labels: np.ndarray, weights: np.ndarray, mean: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    weight = np.zeros((labels.shape[1], scaled.shape[1]))
+    bias = np.full(labels.shape[1], NEVER)
+    for k in range(labels.shape[1]):
+        own = labels[:, k] > 0.5
+        if own.all():
+            bias[k] = -NEVER
+        elif own.any():
+            classifier = LogisticRegression(C=PENALTY_C, class_weight="balanced", max_iter=1000)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                classifier.fit(scaled, own, sample_weight=weights)
+            weight[k] = classifier.coef_[0] / scale
+            bias[k] = np.asarray(classifier.intercept_)[0] - weight[k] @ mean
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
 def choose(labels: np.ndarray, seed: int) -> np.ndarray:
     """Indices of the crops to fit on: all of them, or MAX_CROPS spread evenly over the labels."""
     if len(labels) <= MAX_CROPS:
         return np.arange(len(labels))
+    if labels.ndim == 2:  # by the rarest label that each crop has
+        counts = labels.sum(axis=0)
+        labels = np.where(labels > 0.5, counts, np.inf).argmin(axis=1)
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(labels))
     rank = np.empty(len(labels), dtype=np.int64)  # a crop's place among those of its label

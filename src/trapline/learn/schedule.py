@@ -34,13 +34,16 @@ class Average:
 
     def __init__(self, model: nn.Module):
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        mine, theirs = self.model.state_dict(), model.state_dict()
+        float_names = [name for name, value in mine.items() if value.is_floating_point()]
+        others = [name for name in mine if name not in set(float_names)]
+        # The tensors of a state dict are the model's own: looked up once, moved together at every step.
+        self._floats = [mine[name] for name in float_names], [theirs[name] for name in float_names]
+        self._counters = [(mine[name], theirs[name]) for name in others]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, decay: float) -> None:
-        """Move the average towards `model` by 1 - `decay`; counters are copied."""
-        mine, theirs = self.model.state_dict(), model.state_dict()
-        for name, value in mine.items():
-            if value.is_floating_point():
-                value.lerp_(theirs[name], 1 - decay)
-            else:
-                value.copy_(theirs[name])
+    def update(self, decay: float) -> None:
+        """Move the average towards the model by 1 - `decay`; counters are copied."""
+        torch._foreach_lerp_(*self._floats, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        for mine, theirs in self._counters:
+            mine.copy_(theirs)

@@ -14,8 +14,10 @@ class Task:
 
     Args:
         labels: In the order of the model's outputs.
-        crop_ids, paths, targets, weights: Of the training crops: names, files, label indices [n], weights [n] > 0.
+        crop_ids, paths, targets, weights: Of the training crops: names, files, labels, weights [n] > 0. Labels are
+            indices, int64 [n]; or where crops have several, float32 [n, labels] of 0 and 1.
         val_paths, val_targets: Of the val crops; may be empty.
+        groups: Each training crop's group, by number, [n]: crops that are alike, for cross-validation.
     """
 
     labels: tuple[str, ...]
@@ -25,22 +27,29 @@ class Task:
     weights: np.ndarray
     val_paths: tuple[Path, ...]
     val_targets: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a crop may have several labels."""
+        return self.targets.ndim == 2
 
 
 @dataclass
 class Progress:
     """How far a training is: everything besides tensors that going on needs."""
 
-    epoch: int = 0  # finished epochs; 0 after the probe
+    epoch: int = 0  # finished epochs; 0 after the start
     batch: int = 0  # finished batches of the epoch under way
     step: int = 0  # optimiser steps so far
     loss_sum: float = 0.0  # of the epoch under way, over its crops
     seen: int = 0  # crops of the epoch under way
     seconds: float = 0.0  # spent on the epoch under way; wall clock, not reproducible
     best_epoch: int = 0
-    best_recall: float | None = None
+    best_score: float | None = None  # macro recall, or mean average precision where crops have several labels
     best_loss: float | None = None
     metrics_size: int = 0  # bytes of metrics.jsonl that hold
+    micro_batch: int = 0  # crops in memory at a time, as memory allowed so far
 
 
 def unreadable(path: Path, why: str, count: int = 1) -> TraplineError:

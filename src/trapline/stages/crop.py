@@ -45,6 +45,7 @@ def crop(
     names: pl.DataFrame | None = None,
     remote: pl.DataFrame | None = None,
     read_remote: Read | None = None,
+    hash_frames: bool = True,
 ) -> pl.DataFrame:
     """Cut every box out of its image (geometry.crop_window) and store it as crops_dir / crop_id.
 
@@ -56,11 +57,13 @@ def crop(
         names: box_id and crop_id of every box. Default: as the field names crops.
         remote: image_id, place, key and failure of images that are read from their store, cropped and forgotten.
         read_remote: Reads such an image, given place and key.
+        hash_frames: Make the `frame_hash` of every image, by which split finds frames that two places share. It needs
+            the upper three quarters of the image; without it no row below the lowest box is decoded.
 
     Returns:
         CROPS rows, one per box. A box that gives no crop has its `failure`, and no path.
     """
-    work = _Work(cfg, root, crops_dir, Buffers(DECODED_BYTES), read_remote)
+    work = _Work(cfg, root, crops_dir, Buffers(DECODED_BYTES), read_remote, hash_frames)
     stopped = Event()
     units = _units(images, files, boxes, named(images, boxes) if names is None else names, remote)
     streaming = units["place"].count() > 0
@@ -76,6 +79,8 @@ def crop(
         return pl.Series(there, dtype=pl.Boolean) & ~done["failure"].str.starts_with(CANNOT_BE_HAD).fill_null(False)
 
     config = {**cfg.model_dump(exclude=set(cfg.inert)), "version": VERSIONS["crop"]}
+    if not hash_frames:
+        config["hash_frames"] = False
     crops = map_rows(
         make,
         units,
@@ -182,6 +187,7 @@ class _Work:
     crops_dir: Path
     buffers: Buffers
     read_remote: Read | None
+    hash_frames: bool
 
     def crop_image(self, unit: dict) -> list[tuple]:
         """CROPS rows of one image, in the order of its boxes."""
@@ -209,13 +215,14 @@ class _Work:
         style = self.cfg.style
         windows = [(geometry.crop_window(b, width, height, style), geometry.shown_part(b, width, height, style))
                    for b in found]  # fmt: skip
-        rows = max([crop_io.hashed_rows(height), *(shown[3] for _, shown in windows)])
+        hashed_rows = crop_io.hashed_rows(height) if self.hash_frames else 1
+        rows = max([hashed_rows, *(shown[3] for _, shown in windows)])
         whole = any(box["source"] == schemas.READY_CROP for box in unit["boxes"])
         scale = crop_io.scale_for(windows, self.cfg.max_size) if photo.can_scale() and not whole else 1
         keep = self.cfg.truncated == "use"
         with photo.decode(rows, self.buffers, scale=scale, keep_truncated=keep) as picture:
             hashed = None
-            if picture.within is None:
+            if self.hash_frames and picture.within is None:
                 hashed = crop_io.frame_hash(picture.pixels, -(-height // picture.scale))
             made = []
             for box, spot in zip(unit["boxes"], resolved, strict=True):

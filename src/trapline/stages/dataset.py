@@ -5,6 +5,7 @@ import polars as pl
 from trapline.core import label_rules, regions, schemas
 from trapline.core.config import DatasetConfig
 from trapline.core.errors import InputError
+from trapline.core.keys import all_differ, in_order
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
 from trapline.core.sampling import chances, within_cap
@@ -68,8 +69,9 @@ def dataset(
             f"all {frame.height} examples are of one label, {frame['labels'][0][0]}: there is nothing to tell apart. "
             "`trapline labels` shows what became of the others."
         )
+    _warn_of_names(frame["labels"].explode().unique().sort().to_list(), log)
     frame = frame.with_columns(heldback=_heldback(frame, cfg), weight=pl.lit(1.0))
-    return frame.select(list(schemas.EXAMPLES.columns)).sort("crop_id")
+    return in_order(frame.select(list(schemas.EXAMPLES.columns)), "crop_id")
 
 
 def decide(
@@ -112,6 +114,25 @@ def decide(
     return _caps(frame, cfg, rules)
 
 
+def _warn_of_names(labels: list[str], log: Log) -> None:
+    """Say which names look like one label, and which other programs will misread."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(" ".join(label.casefold().split()), []).append(label)
+    same = [names for names in alike.values() if len(names) > 1]
+    if same:
+        log.warn(
+            f"{len(same)} labels are spelt in several ways and are taken for different ones (first: "
+            f"{', '.join(map(repr, same[0]))}). Merge them: trapline labels --suggest labels.yaml"
+        )
+    commas = [label for label in labels if "," in label]
+    if commas:
+        log.warn(
+            f"{len(commas)} labels hold a comma (first: {commas[0]!r}), which parts several labels in "
+            "classification_ds.csv: other programs will read it so. Rename them with dataset: label_map."
+        )
+
+
 def label_counts(examples: pl.DataFrame) -> pl.DataFrame:
     """label, crops, groups, sequences of every label, most crops first."""
     return (
@@ -138,7 +159,7 @@ def _labels_of_boxes(
         of_image = images.select("image_id", "dataset")
         boxed = boxed.join(of_image, on="image_id", how="left", maintain_order="left")
     applied = rules.apply(boxed).select("box_id", "label", "why")
-    if applied["box_id"].n_unique() == applied.height:  # one label each: no need to gather them
+    if all_differ(applied["box_id"]):  # one label each: no need to gather them
         named, nothing = pl.col("label").is_not_null(), pl.lit([], dtype=pl.List(pl.String))
         mapped = applied.select(
             "box_id",

@@ -4,7 +4,9 @@ A dataset whose images lie in a folder keeps them there; one whose images are in
 fetched below its own folder. Fetched files never expire: what is committed and still there is not asked for again.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +26,7 @@ NOT_ON_DISK = "not on disk"
 PART_IMAGES = 64
 WORKERS = 4  # parts begun at a time: a kill costs at most PART_IMAGES x WORKERS images that were not committed yet
 SHOWN = 3  # names in a message
+LOOKED_AT = 200_000  # files that are looked at for a guess where missing ones are
 
 
 def fetch(
@@ -202,7 +205,9 @@ def _find(images: pl.DataFrame, folders: Mapping[str, Path], root: Path, log: Lo
     absent = [f"{name}: {folder}" for name, folder in folders.items() if not (root / folder).is_dir()]
     if absent:
         raise InputError(
-            "image folders are missing. Set `images:` of the dataset in trapline.yaml to where they lie.", absent
+            "image folders are missing. Say where the images lie: `trapline init --images FOLDER`, or `images:` of the "
+            "dataset in trapline.yaml.",
+            absent,
         )
     rows = []
     for (dataset,), group in images.group_by("dataset", maintain_order=True):
@@ -229,9 +234,31 @@ def _find(images: pl.DataFrame, folders: Mapping[str, Path], root: Path, log: Lo
     failed = files["failure"].count()
     log.account("images", images.height, "files", files.height - failed, {NOT_ON_DISK: failed})
     if failed:
-        first = files.filter(pl.col("failure").is_not_null())["path"][0]
-        log.warn(f"{failed} of {files.height} images are not on disk (first: {first}).")
+        gone = files.filter(pl.col("failure").is_not_null())["path"].to_list()
+        guess = _where([root / path for path in gone], [root / folder for folder in folders.values()])
+        log.warn(f"{failed:,} of {files.height:,} images are not on disk (first: {gone[0]}).{guess}")
     return files
+
+
+def _where(gone: Sequence[Path], folders: Sequence[Path]) -> str:
+    """A guess where missing files might be: of the same name in another folder, or spelt in other letters."""
+    wanted = {path.name.casefold(): path for path in reversed(gone)}
+    moved, spelt, first = 0, 0, ""
+    for path in islice(chain.from_iterable(_files(folder) for folder in folders), LOOKED_AT):
+        missing = wanted.get(path.name.casefold())
+        if missing is None or path.is_symlink():
+            continue
+        del wanted[path.name.casefold()]
+        same_place = path.as_posix().casefold() == missing.as_posix().casefold()
+        moved, spelt = moved + (not same_place), spelt + same_place
+        first = first or f"{path} for {missing.name}"
+    if moved:
+        return f" Files of the same name lie elsewhere, {moved + spelt:,} of them (first: {first}): move them back."
+    return f" {spelt:,} are there in other letters (first: {first}): rename them." if spelt else ""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (Path(place) / name for place, _, files in os.walk(folder) for name in files)
 
 
 def stamp(images: pl.DataFrame, folders: Mapping[str, Path], *, root: Path) -> list[str | None]:
@@ -255,7 +282,7 @@ def _nothing_found(dataset: str, folder: Path, first: str, n: int) -> str:
     for above in (folder, *folder.parents[:2]):
         hit = next((path for path in _shallow(above) if (path / first).is_file()), None)
         if hit is not None:
-            return f"{message} They seem to lie in {hit}: set `images: {hit}` in trapline.yaml."
+            return f"{message} They seem to lie in {hit}: give that, by --images or in trapline.yaml."
     name = first.rsplit("/", 1)[-1]
     stray = next(iter(folder.rglob(name)), None) if name and not set(name) & set("*?[") else None
     if stray is not None:

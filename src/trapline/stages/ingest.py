@@ -11,6 +11,7 @@ from trapline.core import boxes, merging, pairing, places, schemas, urls
 from trapline.core.alignment import align
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
+from trapline.core.keys import in_order
 from trapline.core.log import Log
 from trapline.formats import annotations, recognise
 from trapline.formats.annotations import Annotations
@@ -63,13 +64,11 @@ def ingest(files: Sequence[AnnotationFile], cfg: IngestConfig, *, log: Log) -> I
     )
     images = places.name_places(images, log)
     images = places.name_sequences(images, cfg.sequence_gap_s, log)
-    images = images.with_columns(
-        uri=pl.Series([uri and urls.without_secrets(uri) for uri in images["uri"]], dtype=pl.String)
-    )
+    images = images.with_columns(uri=_without_secrets(images["uri"]))
     return Ingested(
-        images.select(list(schemas.IMAGES.columns)).sort("image_id"),
+        in_order(images.select(list(schemas.IMAGES.columns)), "image_id"),
         places.locations(images),
-        found_boxes.sort("box_id"),
+        in_order(found_boxes, "box_id"),
         labels.sort("image_id", "box_id", "source_label"),
     )
 
@@ -111,6 +110,18 @@ def _aligned(files: Sequence[AnnotationFile], read: Sequence[Annotations], log: 
             export = replace(export, images=export.images.with_columns(file_name=paths))  # noqa: PLW2901
         result.append(export)
     return result
+
+
+def _without_secrets(uris: pl.Series) -> pl.Series:
+    """URLs as they may be stored; only those that have a user, a query or a fragment are taken apart."""
+    may_hold = uris.str.contains("://.*[@?#]").fill_null(False)
+    if not may_hold.any():
+        return uris
+    return pl.Series(
+        uris.name,
+        [urls.without_secrets(uri) if may else uri for uri, may in zip(uris, may_hold, strict=True)],
+        dtype=pl.String,
+    )
 
 
 def _ranks(read: Sequence[Annotations]) -> list[int]:

@@ -39,7 +39,7 @@ def predict(
         parts: Of this checkpoint.
 
     Returns:
-        PREDICTIONS rows in the order of `crop_ids`; `scores` are softmax probabilities in the checkpoint's label
+        PREDICTIONS rows in the order of `crop_ids`; `scores` are probabilities in the checkpoint's label
         order (`learn.checkpoint.load(checkpoint).labels`), null where the crop could not be read (see `failure`).
 
     Raises:
@@ -55,7 +55,15 @@ def predict(
         if not rows.height:
             return PREDICTIONS.empty().cast({"scores": scores_type})
         paths = [crops_dir / crop_id for crop_id in rows["crop_id"]]
-        found, failures = infer(network(), known.transform, paths, "scores", batch_size=cfg.batch_size, device=device)
+        found, failures = infer(
+            network(),
+            known.transform,
+            paths,
+            "scores",
+            batch_size=cfg.batch_size,
+            device=device,
+            multilabel=known.multilabel,
+        )
         return pl.DataFrame(
             {
                 "crop_id": rows["crop_id"],

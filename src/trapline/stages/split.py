@@ -23,6 +23,7 @@ def split(
     cfg: SplitConfig,
     *,
     former_test: pl.DataFrame | None = None,
+    former_splits: pl.DataFrame | None = None,
     twins: pl.DataFrame | None = None,
     log: Log,
 ) -> pl.DataFrame:
@@ -31,6 +32,8 @@ def split(
     Args:
         examples: EXAMPLES rows; `group_id` non-null. Groups that share a sequence are kept together.
         former_test: dataset, location: a former test set. A group with any of these locations is test; no other is.
+        former_splits: dataset, location, split: a former split to be kept. A group with any former test location is
+            test, else one with a val location val, else one with a train location train.
         twins: LEAKS rows (`stages/leaks.py`): with `cfg.fix`, their groups are kept together too.
 
     Returns:
@@ -66,6 +69,8 @@ def split(
         allowed = splitting.open_splits(len(units), fractions)
         if former_test is not None:
             fractions, allowed = _match(placed, units, former_test, fractions, log)
+        elif former_splits is not None:
+            allowed = _keep(placed, units, former_splits, allowed, log)
         _warn_of_few(len(units), fractions, log)
         needed = splitting.needed_splits(counts, fractions, allowed)
         assignment = _assign(counts, fractions, needed, allowed, cfg)
@@ -175,6 +180,35 @@ def _match(
     rest = (1 - test) / (fractions[0] + fractions[1])
     fractions = (fractions[0] * rest, fractions[1] * rest, test)
     return fractions, splitting.fixed_test(is_test, fractions)
+
+
+def _keep(placed: pl.DataFrame, units: list[str], former: pl.DataFrame, allowed: np.ndarray, log: Log) -> np.ndarray:
+    """Where every unit may go: where a former split had it, else anywhere."""
+    place = placed.select("unit", "dataset", location=pl.coalesce("location_id", "group_id")).unique()
+    held = place.join(former.unique(), on=["dataset", "location"])
+    if not held.height:
+        first = former.row(0) if former.height else "none listed"
+        raise InputError(
+            f"none of the {former.height} locations of the former split is among the examples (first: {first}). Check "
+            "that datasets and locations are named as in splits.json, or leave out --match-splits."
+        )
+    gone = former.unique().join(place, on=["dataset", "location"], how="anti").height
+    if gone:
+        log.warn(f"{gone} of {former.height} locations of the former split are not among the examples.")
+    rank = {name: n for n, name in enumerate(("test", "val", "train"))}  # what was ever tested on is not learnt from
+    first = held.sort(pl.col("split").replace_strict(rank)).unique("unit", keep="first", maintain_order=True)
+    several = held.group_by("unit").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)
+    if several.height:
+        log.warn(
+            f"{several.height} groups have locations in several of the former splits (first: "
+            f"{several['unit'].sort()[0]}); each is test where any was test, else val."
+        )
+    splits = dict(first.select("unit", "split").iter_rows())
+    for number, unit in enumerate(units):
+        if unit in splits:
+            allowed[number] = np.arange(len(SPLIT_NAMES)) == SPLIT_NAMES.index(splits[unit])
+    log.note(f"{len(splits)} of {len(units)} groups stay where the former split had them")
+    return allowed
 
 
 def _warn_of_few(n_units: int, fractions: Fractions, log: Log) -> None:

@@ -1,26 +1,30 @@
 """train: fine-tune a model on the train split, stop early on val, never look at test."""
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from trapline.core.config import TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
+from trapline.formats.ms_classification import read_label_index
 from trapline.io import atomic, provenance
 from trapline.io.ledger import fingerprint
 from trapline.learn import device as devices
-from trapline.learn.loop import BEST, Task, fit
+from trapline.learn import processes, weights
+from trapline.learn.clock import Clock
+from trapline.learn.examples import Lesson, lesson
+from trapline.learn.keeping import BEST, LAST
+from trapline.learn.loop import fit
 from trapline.learn.models import build, transform_of
 from trapline.learn.transforms import Transform
+from trapline.learn.weights import Weights
 
 PARAMS, DONE = "params.json", "done.json"
+LABEL_INDEX = "label_index.json"
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,9 @@ class TrainResult:
         run_dir: The run's folder.
         checkpoint: Its best checkpoint: everything needed to predict.
         best_epoch: The checkpoint's epoch; 0 is the probe.
-        best_val_macro_recall: Its macro recall on val; None without val examples.
+        best_val_macro_recall: Its macro recall on val; None without val examples, or where crops have several labels.
         epochs: Epochs that were trained.
+        best_val_mean_ap: Where crops have several labels: its mean average precision on val.
     """
 
     run_dir: Path
@@ -40,15 +45,24 @@ class TrainResult:
     best_epoch: int
     best_val_macro_recall: float | None
     epochs: int
+    best_val_mean_ap: float | None = None
 
 
-class Done(msgspec.Struct):
+class Done(msgspec.Struct, omit_defaults=True):
     """done.json: written last; a run with it is finished."""
 
     checkpoint: str  # relative to the run's folder
     best_epoch: int
     best_val_macro_recall: float | None
     epochs: int
+    best_val_mean_ap: float | None = None
+
+    def result(self, run_dir: Path) -> TrainResult:
+        """The same, with paths."""
+        best = run_dir / self.checkpoint
+        return TrainResult(
+            run_dir, best, self.best_epoch, self.best_val_macro_recall, self.epochs, self.best_val_mean_ap
+        )
 
 
 class Params(msgspec.Struct):
@@ -67,43 +81,53 @@ class Params(msgspec.Struct):
 
 
 def train(
-    examples: pl.DataFrame, splits: pl.DataFrame, cfg: TrainConfig, *, crops_dir: Path, run_dir: Path, log: Log
+    examples: pl.DataFrame,
+    splits: pl.DataFrame,
+    cfg: TrainConfig,
+    *,
+    crops_dir: Path,
+    run_dir: Path,
+    log: Log,
+    root: Path | None = None,
+    clock: Clock | None = None,
 ) -> TrainResult:
     """Train a classifier, or go on with a training that was stopped; a finished one returns its result at once.
 
-    Killed at any step and called again, it ends (on the CPU) with the weights and metrics of an unbroken run.
+    Killed at any step and called again, it ends (on the CPU) with the weights and metrics of an unbroken run. Called
+    by several processes that torchrun started, they train together, and the first of them writes.
 
     Args:
-        examples: EXAMPLES rows; each with one label. `heldback` ones are not trained on.
+        examples: EXAMPLES rows; each with one label, unless `multilabel`. `heldback` ones are not trained on.
         splits: SPLITS rows of the examples' groups. Examples of groups without a split, and of test, are left out.
         crops_dir: A crop's file is `crops_dir / crop_id`.
-        run_dir: The run's folder: params.json, checkpoints/{last,best}.pt, metrics.jsonl, tensorboard/, done.json.
+        run_dir: The run's folder: params.json, machine.json, checkpoints/{last,best}.pt, metrics.jsonl, tensorboard/,
+            done.json.
+        root: What relative paths in `cfg` are relative to. Default: the current folder.
+        clock: What is left of the time budget, where it began before. Default: it begins now.
 
     Raises:
-        InputError: Nothing to train on, only one label, an example with several labels, an unknown model; no epochs
-            and no probe.
-        TraplineError: `run_dir` holds another training; crops are missing; the loss is not a number.
+        InputError: Nothing to train on, only one label, an example with several labels, an unknown model, weights that
+            do not fit; no epochs and no probe.
+        TraplineError: `run_dir` holds another training; crops are missing; the loss is not a number; no memory, no
+            disk. TimeIsUp: The time budget is used up.
     """
-    if cfg.epochs == 0 and cfg.head_start != "probe":
+    clock = clock or Clock(cfg.time_budget_s)
+    if not cfg.planned_epochs and cfg.head_start == "random":
         raise InputError("0 epochs train nothing without a probe: set epochs to 1 or more, or head_start to probe.")
-    labels, parts = _select(examples, splits, log)
-    sizes = {name: _file_sizes(part, crops_dir, name) for name, part in parts.items()}
     device = devices.resolve(cfg.device)
-    asked = _params(cfg, labels, parts, sizes, str(device))
-    kept = _settle_params(run_dir, asked, log)
+    together = processes.join(device)
+    if not together.first:
+        log = Log()
+    chosen = lesson(examples, splits, cfg, crops_dir, log)
+    begun = (run_dir / "checkpoints" / LAST).exists() or (run_dir / DONE).exists()
+    start = None if begun else starting_weights(cfg, root or Path())
+    former = _read(run_dir / PARAMS, Params)
+    own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
+    asked = _params(cfg, chosen, str(device), input_of(cfg, own))
+    kept = together.from_first(_settle_params(run_dir, former, asked, log) if together.first else asked)
     if (done := _read(run_dir / DONE, Done)) is not None:
-        return TrainResult(run_dir, run_dir / done.checkpoint, done.best_epoch, done.best_val_macro_recall, done.epochs)
-    index = {label: number for number, label in enumerate(labels)}
-    rows, val = parts["train"], parts["val"]
-    task = Task(
-        labels=tuple(labels),
-        crop_ids=tuple(rows["crop_id"]),
-        paths=tuple(crops_dir / crop_id for crop_id in rows["crop_id"]),
-        targets=np.array([index[label] for label in rows["label"]], dtype=np.int64),
-        weights=rows["weight"].to_numpy().astype(np.float64),
-        val_paths=tuple(crops_dir / crop_id for crop_id in val["crop_id"]),
-        val_targets=np.array([index[label] for label in val["label"]], dtype=np.int64),
-    )
+        return done.result(run_dir)
+    task = chosen.task(crops_dir, multilabel=cfg.multilabel)
     # Not in the checkpoints: what does not change them.
     decisive = {name: value for name, value in kept.config.items() if name not in TrainConfig.inert}
     trained = {"config": decisive, "fingerprint": kept.fingerprint, "versions": kept.versions}
@@ -116,101 +140,49 @@ def train(
         threads=kept.threads,
         trained=trained,
         log=log,
+        start=start,
+        processes=together,
+        clock=clock,
     )
-    done = Done(f"checkpoints/{BEST}", end.best_epoch, end.best_recall, end.epoch)
-    _write(run_dir / DONE, done)
-    if end.epoch < cfg.epochs:
+    scores = (None, end.best_score) if cfg.multilabel else (end.best_score, None)
+    done = Done(f"checkpoints/{BEST}", end.best_epoch, scores[0], end.epoch, scores[1])
+    if together.first:
+        _write(run_dir / DONE, done)
+    if end.epoch < cfg.planned_epochs:
         log.note(f"stopped after epoch {end.epoch}: no better on val for {cfg.patience} epochs")
-    return TrainResult(run_dir, run_dir / done.checkpoint, done.best_epoch, done.best_val_macro_recall, done.epochs)
+    return done.result(run_dir)
 
 
-def _select(examples: pl.DataFrame, splits: pl.DataFrame, log: Log) -> tuple[list[str], dict[str, pl.DataFrame]]:
-    """All labels in sorted order, and the train and val rows (crop_id, label, weight), sorted by crop_id."""
-    several = examples.filter(pl.col("labels").list.len() != 1)
-    if several.height:
-        raise InputError(
-            f"{several.height:,} of {examples.height:,} crops have no label or several (first: "
-            f"{several['crop_id'][0]}). Training on several labels per crop is not yet supported: leave them out."
-        )
-    frame = (
-        examples.join(splits.select("group_id", "split"), on="group_id", how="left")
-        .with_columns(label=pl.col("labels").list.first())
-        .sort("crop_id")
-    )
-    columns = ["crop_id", "label", "weight"]
-    usable = frame.filter((pl.col("split") == "train") & ~pl.col("heldback"))
-    rows = usable.filter(pl.col("weight") > 0).select(columns)
-    val = frame.filter(pl.col("split") == "val").select(columns)
-    log.account(
-        "examples",
-        frame.height,
-        "training crops",
-        rows.height,
-        {
-            "in val": val.height,
-            "in test": frame.filter(pl.col("split") == "test").height,
-            "held back": frame.filter((pl.col("split") == "train") & pl.col("heldback")).height,
-            "of weight zero": usable.height - rows.height,
-            "without a split": frame["split"].null_count(),
-        },
-    )
-    if not rows.height:
-        raise InputError(f"none of {examples.height:,} examples is in the train split: there is nothing to train on.")
-    labels = sorted(frame["label"].unique())
-    seen = set(rows["label"])
-    if len(seen) == 1:
-        raise InputError(
-            f"all {rows.height:,} training crops are labelled {next(iter(seen))!r}: a classifier needs two labels or "
-            "more. Check the label map and the excluded labels."
-        )
-    _warn("cannot be learnt: no training crops of", [label for label in labels if label not in seen], log)
-    if not val.height:
-        log.warn("val is empty: there is no early stopping, and the last epoch counts as the best")
-    else:
-        absent = [label for label in labels if label in seen and label not in set(val["label"])]
-        _warn("early stopping does not see all labels: val has no crops of", absent, log)
-    return labels, {"train": rows, "val": val}
+def starting_weights(cfg: TrainConfig, root: Path) -> Weights | None:
+    """The weights that the configuration names, with the labels of their outputs where these can be known."""
+    if cfg.weights is None:
+        return None
+    path = root / Path(cfg.weights).expanduser()
+    beside = path.parent / LABEL_INDEX
+    index = root / Path(cfg.weights_labels).expanduser() if cfg.weights_labels is not None else beside
+    names = read_label_index(index) if cfg.weights_labels is not None or beside.exists() else None
+    return weights.read(path, names)
 
 
-def _warn(what: str, labels: Sequence[str], log: Log) -> None:
-    if labels:
-        more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
-        log.warn(f"{what} {', '.join(labels[:5])}{more}")
+def input_of(cfg: TrainConfig, own: Transform | None) -> Transform:
+    """From a crop to the model's input.
+
+    Args:
+        own: Of the checkpoint that it starts from, if it does.
+    """
+    if own is None or cfg.weights is None:
+        return transform_of(build(cfg.timm_name, 2, pretrained=False), cfg.image_size)
+    return replace(own, image_size=cfg.image_size or own.image_size)
 
 
-def _file_sizes(rows: pl.DataFrame, crops_dir: Path, split: str) -> list[int]:
-    """Bytes of each crop's file; a missing one is an error now, not an hour into training."""
-    sizes, missing = [], []
-    for crop_id in rows["crop_id"]:
-        try:
-            sizes.append(os.stat(crops_dir / crop_id).st_size)
-        except OSError:
-            missing.append(crop_id)
-    if missing:
-        raise TraplineError(
-            f"{len(missing):,} of {rows.height:,} {split} crops are missing in {crops_dir} (first: {missing[0]}). "
-            "Make them again with `trapline crop`."
-        )
-    return sizes
-
-
-def _params(
-    cfg: TrainConfig,
-    labels: list[str],
-    parts: Mapping[str, pl.DataFrame],
-    sizes: Mapping[str, list[int]],
-    device: str,
-) -> Params:
+def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform) -> Params:
     """What this training is, with nothing left to a default."""
-    transform = transform_of(build(cfg.timm_name, len(labels), pretrained=False), cfg.image_size)
-    counts = {name: dict(zip(*part.group_by("label").len().sort("label"), strict=True)) for name, part in parts.items()}
-    content = [[name, part.rows(), sizes[name]] for name, part in parts.items()]
     return Params(
         config={**cfg.model_dump(), "image_size": transform.image_size, "device": device},
-        labels=labels,
-        train=counts["train"],
-        val=counts["val"],
-        fingerprint=fingerprint(content),
+        labels=chosen.labels,
+        train=chosen.counts("train"),
+        val=chosen.counts("val"),
+        fingerprint=fingerprint(chosen.content()),
         threads=devices.cores(),
         transform=transform.as_dict(),
         versions={name: version(name) for name in ("trapline", "torch", "timm", "numpy", "pillow")},
@@ -219,17 +191,17 @@ def _params(
     )
 
 
-def _settle_params(run_dir: Path, asked: Params, log: Log) -> Params:
+def _settle_params(run_dir: Path, found: Params | None, asked: Params, log: Log) -> Params:
     """Write params.json, or check that what it says is what is asked for; what decides the weights is kept.
 
     Raises:
         TraplineError: The folder holds another training; lists what differs.
     """
     path = run_dir / PARAMS
-    found = _read(path, Params)
     if found is None:
         _write(path, asked)
-        return asked
+        # As it will be read after a kill, to the identity of its strings: so checkpoints are equal byte by byte.
+        return msgspec.json.decode(path.read_bytes(), type=Params)
     differ = [
         f"{name} is {found.config.get(name)}, asked for {value}"
         for name, value in asked.config.items()

@@ -14,7 +14,7 @@ STEPS = {
     "dataset": Step(("images", "crops", "boxes", "labels", "locations"), data.dataset, data.dataset_digests),
     "split": Step(("examples", "crops"), data.split, data.former_split_digest),
     "embed": Step(("examples", "crops"), learning.embed),
-    "train": Step(("examples", "splits", "crops"), learning.train),
+    "train": Step(("examples", "splits", "crops"), learning.train, learning.weights_digest),
     "predict": Step(("run", "examples", "crops"), learning.predict),
     "evaluate": Step(("predictions", "examples", "splits"), learning.evaluate, learning.taxonomy_digest),
 }

@@ -1,6 +1,5 @@
 """The steps from annotation files to splits. None of them loads torch."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -9,6 +8,7 @@ import polars as pl
 
 from trapline.core import config, label_rules, schemas
 from trapline.core.config import Section
+from trapline.core.cores import usable_cores
 from trapline.core.label_rules import LabelRules
 from trapline.core.log import Log
 from trapline.formats import corrections, label_map, label_spec, locations_csv, ms_classification
@@ -133,7 +133,7 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
         crops_dir=context.layout.crops,
         root=context.layout.root,
         parts=Parts(context.layout.parts("crop")),
-        workers=crop_cfg.num_workers or os.cpu_count() or 1,
+        workers=crop_cfg.num_workers or usable_cores(),
         log=log,
         **streaming.source(context),
     )
@@ -196,7 +196,10 @@ def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     former = None
     if split_cfg.match_test is not None:
         former = ms_classification.read_splits(context.layout.resolve(split_cfg.match_test), "test")
-    splits = split_stage.split(examples, split_cfg, former_test=former, twins=twins, log=log)
+    kept = None
+    if split_cfg.match_splits is not None:
+        kept = ms_classification.read_all_splits(context.layout.resolve(split_cfg.match_splits))
+    splits = split_stage.split(examples, split_cfg, former_test=former, former_splits=kept, twins=twins, log=log)
     leaks = leaks_stage.leaks(twins, splits, log=log)
     outputs = write(context, {"splits": splits, "leaks": leaks})
     tables.save_csv(context.layout.root / "leaks.csv", leaks)
@@ -205,5 +208,6 @@ def split(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 
 
 def former_split_digest(context: Context, cfg: Section) -> dict[str, str]:
-    path = cast(config.SplitConfig, cfg).match_test
-    return {path: file_digest(context.layout.resolve(path))} if path is not None else {}
+    split_cfg = cast(config.SplitConfig, cfg)
+    named = (split_cfg.match_test, split_cfg.match_splits)
+    return {path: file_digest(context.layout.resolve(path)) for path in named if path is not None}

@@ -54,6 +54,7 @@ def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Examples and splits -> a run with checkpoints. Continues an interrupted run made from the same inputs."""
     _require_pictures(context)
+    from trapline.learn.clock import Clock
     from trapline.stages.train import train as train_stage
 
     train_cfg = cast(config.TrainConfig, cfg)
@@ -63,15 +64,30 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     if folds := folds_of(splits):  # the first turn is the split itself: the same run as without folds
         turns += [(rotate(splits, fold), fingerprint([whole, fold])) for fold in folds[1:]]
     found = []
+    clock = Clock(train_cfg.time_budget_s)
     for number, (turn, made) in enumerate(turns):
         run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, made, inputs)
         log.note(f"run {run_dir.name}" + (f" (fold {number} of {len(turns)} held out)" if folds else ""))
         result = train_stage(
-            context.table("examples"), turn, train_cfg, crops_dir=context.layout.crops, run_dir=run_dir, log=log
+            context.table("examples"),
+            turn,
+            train_cfg,
+            crops_dir=context.layout.crops,
+            run_dir=run_dir,
+            log=log,
+            root=context.layout.root,
+            clock=clock,
         )
         found.append((run_dir.name, file_digest(result.checkpoint)))
     names = [name for name, _ in found]
     return Made({"run": fingerprint([digest for _, digest in found])}, {"run": names[0], "runs": names})
+
+
+def weights_digest(context: Context, cfg: Section) -> dict[str, str]:
+    """Of the files of weights that a training starts from, if any."""
+    train_cfg = cast(config.TrainConfig, cfg)
+    named = [path for path in (train_cfg.weights, train_cfg.weights_labels) if path is not None]
+    return {path: file_digest(context.layout.resolve(path)) for path in named}
 
 
 def run_fingerprint(cfg: Section, inputs: Mapping[str, str]) -> str:

@@ -1,6 +1,5 @@
 """`trapline demo`: draw a project, run the whole pipeline on it, and check that only the planted faults failed."""
 
-import os
 from pathlib import Path
 
 import polars as pl
@@ -8,6 +7,7 @@ import polars as pl
 from trapline.apps.demo import DATASET, FULL, DemoSize, Planted, draw
 from trapline.apps.demo.plan import plan
 from trapline.core.config import DatasetSource, ProjectConfig, TrainConfig
+from trapline.core.cores import usable_cores
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.io import project_file
@@ -64,6 +64,6 @@ def _draw(root: Path, seed: int, size: DemoSize, log: Log) -> Planted:
             shown = done
 
         try:
-            return draw(root, seed=seed, size=size, workers=os.cpu_count() or 1, on_progress=move)
+            return draw(root, seed=seed, size=size, workers=usable_cores(), on_progress=move)
         except FileExistsError as error:
             raise InputError(str(error)) from None
