@@ -56,7 +56,8 @@ def check(project: Project) -> None:
         (pl.col("split") == "test") & (pl.col("label") == "")
     )
     value = {row["name"]: row["value"] for row in metrics.filter(group_kind="").iter_rows(named=True)}
-    assert value["ece_calibrated"] < value["ece"]
+    if value["ece"] > value["ece_floor"]:  # more than so few crops would show if every score were exactly right
+        assert value["ece_calibrated"] < value["ece"]
     assert at_other_halves(run.parent, project) >= 0.9  # ten locations choose, and the other ten judge
 
 

@@ -62,8 +62,8 @@ def test_label_index_beside_the_weights_names_their_outputs(former, tmp_path):
     log = Log()
     run(tmp_path, examples, splits, epochs=1, weights=str(tmp_path / "plain.pt"), log=log)
     assert any("1 of 2 labels keep their outputs" in note for note in log.notes)
-    (tmp_path / "label_index.json").write_text("[]")
-    with pytest.raises(InputError, match=r"is not a label_index\.json"):
+    (tmp_path / "label_index.json").write_text('{"1": "ant"}')
+    with pytest.raises(InputError, match="is not a label list"):
         run(tmp_path, examples, splits, epochs=1, weights=str(tmp_path / "plain.pt"), name="bad")
 
 
