@@ -32,7 +32,7 @@ def test_help_loads_nothing_heavy():
 
 
 def test_light_commands_never_load_torch():
-    code = "import sys, trapline.commands; sys.exit('torch' in sys.modules)"
+    code = "import sys; from trapline.commands import projects, stages, tools; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

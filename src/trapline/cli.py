@@ -30,6 +30,10 @@ HELP = {
     "predict": "A classifier and crops -> scores.",
     "evaluate": "Scores -> how good, where; a report.",
 }
+BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stage's
+    "projects": ("demo", "init", "run", "status", "doctor"),
+    "tools": ("convert", "labels", "compare", "estimate"),
+}
 
 app = App(
     name="trapline",
@@ -41,17 +45,14 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for name, text in HELP.items():
-    group = (
-        "Commands"
-        if name in ("demo", "init", "run", "status", "doctor", "labels", "convert", "compare", "estimate")
-        else "Stages, in the order data flows"
-    )
+    module = next((module for module, names in BESIDE_STAGES.items() if name in names), "stages")
+    group = "Stages, in the order data flows" if module == "stages" else "Commands"
     if name != "estimate":
-        app.command(f"trapline.commands:{name}", name=name, help=text, group=group)
+        app.command(f"trapline.commands.{module}:{name}", name=name, help=text, group=group)
         continue
     estimates = App(name=name, help=text, group=group)
-    estimates.command("trapline.commands:estimate_fetch", name="fetch", help="Images, bytes, time, disk.")
-    estimates.command("trapline.commands:estimate_train", name="train", help="Memory, disk, time per epoch.")
+    estimates.command("trapline.commands.tools:estimate_fetch", name="fetch", help="Images, bytes, time, disk.")
+    estimates.command("trapline.commands.tools:estimate_train", name="train", help="Memory, disk, time per epoch.")
     app.command(estimates)
 
 

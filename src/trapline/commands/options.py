@@ -1,0 +1,44 @@
+"""What the commands share: options that many take, and the end of many."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from trapline.core import config
+from trapline.core.errors import InputError
+from trapline.project import Project
+
+Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
+Flag = Parameter(negative=())
+Flat = Parameter(name="*")
+ProjectFolder = Annotated[Path, Parameter(name=["--project", "-p"], help="The project's folder.")]
+MaxFailures = Annotated[
+    int | None, Parameter(help="Images that may fail before the exit code is 3. Default: from trapline.yaml.")
+]
+
+
+def show_report(project: Project) -> None:
+    """Print where the report lies, if there is one that is up to date."""
+    last = project.status()[-1]
+    if last.stage == "evaluate" and last.state == "up to date" and last.record:
+        project.log.note(f"report: {project.layout.root / str(last.record.facts['report'])}")
+
+
+def given(cfg: config.Section | None) -> dict[str, object]:
+    """The options of a call, by name."""
+    return {name: getattr(cfg, name) for name in cfg.model_fields_set} if cfg is not None else {}
+
+
+def only_with(other: str, options: Mapping[str, object]) -> None:
+    """Raise where options are given that mean nothing without another one."""
+    if named := [name for name, value in options.items() if value is not None]:
+        raise InputError(f"{', '.join(named)}: only together with {other}.")
+
+
+def plain(text: str) -> str:
+    """Text for a table of rich's: brackets in it are brackets."""
+    from rich.markup import escape
+
+    return escape(text)
