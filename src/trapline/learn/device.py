@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from trapline.core.cores import usable_cores
 from trapline.core.errors import InputError
 
 
@@ -47,7 +48,7 @@ def _native_bfloat16() -> bool:
 
 def cores() -> int:
     """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def seed_from(*parts: object) -> int:
