@@ -133,5 +133,11 @@ def test_valid_variants(tmp_path, capsys, through_cli):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("through_cli", [False, True], ids=["stages", "command line"])
+def test_a_thousand_valid_variants(tmp_path, capsys, through_cli):
+    feed(tmp_path, 500, capsys, through_cli=through_cli)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("through_cli", [False, True], ids=["stages", "command line"])
 def test_ten_thousand_valid_variants(tmp_path, capsys, through_cli):
     feed(tmp_path, 5_000, capsys, through_cli=through_cli)
