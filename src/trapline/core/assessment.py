@@ -11,6 +11,7 @@ from trapline.core import breakdown, calibration, reliability, scorecard, sequen
 from trapline.core.calibration import Calibration
 from trapline.core.intervals import FEW_GROUPS
 from trapline.core.metrics import Floats
+from trapline.core.reliability import Reliability
 from trapline.core.scorecard import Figure, Named, Scored
 from trapline.core.sequences import Rule
 from trapline.core.taxonomy import Level
@@ -68,8 +69,9 @@ def assess(
     """
     split, labels, named = scored.split, scored.labels, scored.named
     raw = scorecard.scorecard(scored, top_k, majority)
-    table = [_row(split, "", "", figure) for figure in [*raw, *_ece(scored, "")]]
-    bins = _bins(scored, "raw")
+    found = _reliability(scored)
+    table = [_row(split, "", "", figure) for figure in [*raw, *_ece(scored, found, "")]]
+    bins = _bins(split, found, "raw")
     for level in levels:
         table += [_row(split, "level", level.name, figure) for figure in _at_level(scored, level)]
     table += _by_part(rows, named)
@@ -77,10 +79,11 @@ def assess(
     if known.method == "none":
         table += [_row(split, "", "", figure) for figure in _without(raw, known)]
     else:
-        figures = [replace(found, name=f"{found.name}_calibrated") for found in scorecard.headline(better.named)]
-        figures += [*scorecard.losses(better, "_calibrated"), *_ece(better, "_calibrated")]
+        figures = [replace(figure, name=f"{figure.name}_calibrated") for figure in scorecard.headline(better.named)]
+        found = _reliability(better)
+        figures += [*scorecard.losses(better, "_calibrated"), *_ece(better, found, "_calibrated")]
         table += [_row(split, "", "", figure) for figure in figures]
-        bins += _bins(better, "calibrated")
+        bins += _bins(split, found, "calibrated")
     burst = _sequences(rows, better, rule)
     table += [_row(split, "unit", "sequence", figure) for figure in _of_sequences(scored, burst)]
     kept = kept_crops(better)
@@ -112,8 +115,11 @@ def _top(scored: Scored) -> Floats:
     return scored.scores[np.arange(len(scored.truth)), scored.named.predicted]
 
 
-def _ece(scored: Scored, suffix: str) -> list[Figure]:
-    found = reliability.reliability(_top(scored), scored.named.right, scored.group)
+def _reliability(scored: Scored) -> Reliability:
+    return reliability.reliability(_top(scored), scored.named.right, scored.group)
+
+
+def _ece(scored: Scored, found: Reliability, suffix: str) -> list[Figure]:
     crops = len(scored.truth)
     reason = ECE_BIAS if crops else scorecard.NO_CROPS
     value, floor = (None if np.isnan(number) else number for number in (found.ece, found.floor))
@@ -131,11 +137,10 @@ def _without(raw: Sequence[Figure], known: Calibration) -> list[Figure]:
             for name in names]  # fmt: skip
 
 
-def _bins(scored: Scored, scores: str) -> list[dict[str, object]]:
-    found = reliability.reliability(_top(scored), scored.named.right, scored.group)
+def _bins(split: str, found: Reliability, scores: str) -> list[dict[str, object]]:
     return [
         {
-            "split": scored.split,
+            "split": split,
             "scores": scores,
             "bin": int(found.bin[n]),
             "crops": int(found.crops[n]),
