@@ -1,7 +1,28 @@
 """What holds for all tests."""
 
+import pytest
 from hypothesis import settings
 
 # A property does not hold less on a machine that is busy with something else.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="module")
+def one_core():
+    """Tiny models gain nothing from a second thread, and lose much where other tests run beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trapline.learn.device.cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def moto():
+    """The address of a real S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()

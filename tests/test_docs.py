@@ -7,7 +7,6 @@ from pathlib import Path
 import boto3
 import pytest
 from cyclopts.exceptions import MissingArgumentError
-from moto.server import ThreadedMotoServer
 
 from documented import PAGES, ROOT, Desk, commands, other_lines, spans
 from trapline.cli import app, run_command
@@ -25,27 +24,18 @@ def _slow(page):
     return [pytest.mark.slow] if any(words[0] == "train" for words in commands(page)) else []
 
 
-@pytest.fixture(scope="module")
-def store():
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
-
-
 @pytest.fixture
-def desk(tmp_path, monkeypatch, store):
+def desk(tmp_path, monkeypatch, moto):
     """A desk to work at, with Animl's bucket and an AWS profile named animl."""
     made = Desk(tmp_path / "desk")
     (tmp_path / "credentials").write_text("[animl]\naws_access_key_id=AKIA\naws_secret_access_key=x\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    client = boto3.Session(profile_name="animl").client("s3", endpoint_url=store, region_name="us-west-2")
+    client = boto3.Session(profile_name="animl").client("s3", endpoint_url=moto, region_name="us-west-2")
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     objects = made.objects()
     for key, body in objects.items():

@@ -11,7 +11,6 @@ import time
 
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 import exports
 from misbehaving import jpeg, misbehaving
@@ -290,15 +289,6 @@ def test_ten_kills(islands, server, record_property):
 
 
 # -- a real S3 server ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def moto():
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
 
 
 @pytest.fixture

@@ -41,12 +41,7 @@ class KillingLog(Log):
         yield advance
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_core():
-    """Tiny models gain nothing from a second thread, and lose much where other tests run beside them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trapline.learn.device.cores", lambda: 1)
-        yield
+pytestmark = pytest.mark.usefixtures("one_core")
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,7 @@ from trapline.learn.step import Stepper
 BN_FREE = SMALL.model_copy(update={"model": "test_convnext", "epochs": 15, "batch_size": 48, "lr": 0.003})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_core():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trapline.learn.device.cores", lambda: 1)
-        yield
+pytestmark = pytest.mark.usefixtures("one_core")
 
 
 @pytest.fixture(scope="module")

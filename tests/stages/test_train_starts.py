@@ -15,12 +15,7 @@ from trapline.io.ledger import Parts
 from trapline.learn import checkpoint, weights
 from trapline.stages.predict import predict
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_core():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trapline.learn.device.cores", lambda: 1)
-        yield
+pytestmark = pytest.mark.usefixtures("one_core")
 
 
 @pytest.fixture(scope="module")
