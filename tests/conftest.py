@@ -12,7 +12,7 @@ settings.load_profile("any machine")
 def one_core():
     """Tiny models gain nothing from a second thread, and lose much where other tests run beside them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trapline.learn.device.cores", lambda: 1)
+        patch.setattr("trapline.core.cores.usable_cores", lambda: 1)
         yield
 
 

@@ -10,7 +10,7 @@ from trapline.learn.transforms import Transform
 
 def test_what_is_forecast_is_what_it_takes(tmp_path, monkeypatch):
     """Disk and epochs; seconds are only sane here, where other tests run beside."""
-    monkeypatch.setattr("trapline.learn.device.cores", lambda: 1)
+    monkeypatch.setattr("trapline.core.cores.usable_cores", lambda: 1)
     examples, splits = draw(tmp_path / "crops")
     cfg = TrainConfig.model_validate({**SMALL.model_dump(), "epochs": 2})
     task = lesson(examples, splits, cfg, tmp_path / "crops", Log()).task(tmp_path / "crops", multilabel=False)

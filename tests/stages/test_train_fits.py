@@ -81,7 +81,7 @@ def test_a_killed_training_goes_on_with_the_micro_batch_that_fitted(undisturbed,
     breaking(monkeypatch, [2])
     run(tmp_path, examples, splits, BN_FREE, name="whole", epochs=4)
     monkeypatch.undo()
-    monkeypatch.setattr("trapline.learn.device.cores", lambda: 1)
+    monkeypatch.setattr("trapline.core.cores.usable_cores", lambda: 1)
     breaking(monkeypatch, [2])
     begin = time.monotonic()
     monkeypatch.setattr("trapline.learn.clock.SPARE_S", 1e9)  # there is never time for another step

@@ -26,9 +26,9 @@ def start(folder, cfg, name, world=2):
         from trapline.core.config import TrainConfig
         from trapline.core.errors import TraplineError
         from trapline.core.log import Log
-        from trapline.learn import device
+        from trapline.core import cores
         from trapline.stages.train import train
-        device.cores = lambda: 1
+        cores.usable_cores = lambda: 1
         cfg = TrainConfig.model_validate_json('''{cfg.model_dump_json()}''')
         try:
             train(pl.read_parquet("examples.parquet"), pl.read_parquet("splits.parquet"), cfg,
@@ -55,7 +55,7 @@ def start(folder, cfg, name, world=2):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("trapline.learn.device.cores", lambda: 1)
+    monkeypatch.setattr("trapline.core.cores.usable_cores", lambda: 1)
     examples, splits = draw(tmp_path / "crops")
     examples.write_parquet(tmp_path / "examples.parquet")
     splits.write_parquet(tmp_path / "splits.parquet")

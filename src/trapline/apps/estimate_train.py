@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from trapline.core import cores
 from trapline.core.config import TrainConfig
 from trapline.core.log import Log
 from trapline.core.quantities import say_size, say_time
@@ -38,7 +39,7 @@ def estimate_train(project: Project, options: Mapping[str, object] | None = None
             input_of(cfg, None if start is None else start.transform),
             folder=Path(folder),
             device=device,
-            threads=devices.cores(),
+            threads=cores.usable_cores(),
             start=start,
         )
 

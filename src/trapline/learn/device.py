@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-from trapline.core.cores import usable_cores
 from trapline.core.errors import InputError
 
 
@@ -44,11 +43,6 @@ def gradient_scaler(device: torch.device, precision: str) -> torch.amp.GradScale
 
 def _native_bfloat16() -> bool:
     return torch.cuda.get_device_capability() >= (8, 0)  # a T4 (7.5) only emulates it, slowly
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return usable_cores()
 
 
 def seed_from(*parts: object) -> int:

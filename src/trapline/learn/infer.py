@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from trapline.core import cores
 from trapline.core.errors import TraplineError
 from trapline.io.images import ImageFailure
 from trapline.learn import device as devices
@@ -95,7 +96,7 @@ def infer(
     results: np.ndarray | None = None
     failures: list[str | None] = []
     with torch.no_grad(), devices.autocast(device):
-        for group, loaded in load_ahead(groups, load, threads or devices.cores()):
+        for group, loaded in load_ahead(groups, load, threads or cores.usable_cores()):
             good = [pixels for pixels in loaded if isinstance(pixels, np.ndarray)]
             if good:
                 values = batched(np.stack(good))

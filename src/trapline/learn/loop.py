@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from trapline.core import cores
 from trapline.core.config import TrainConfig
 from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
@@ -170,7 +171,7 @@ class Training:
         self._set_training(head_only=epoch <= cfg.head_epochs)
         started, saved = time.monotonic() - now.seconds, time.monotonic()
         self.board.batch_to_come(epoch)
-        for share, loaded in load_ahead(shares, load, cfg.num_workers or devices.cores()):
+        for share, loaded in load_ahead(shares, load, cfg.num_workers or cores.usable_cores()):
             begin = time.monotonic()
             batch = order[now.batch]
             size = self.transform.image_size

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
+from trapline.core import cores
 from trapline.core.config import TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
@@ -183,7 +184,7 @@ def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform)
         train=chosen.counts("train"),
         val=chosen.counts("val"),
         fingerprint=fingerprint(chosen.content()),
-        threads=devices.cores(),
+        threads=cores.usable_cores(),
         transform=transform.as_dict(),
         versions={name: version(name) for name in ("trapline", "torch", "timm", "numpy", "pillow")},
         machine=provenance.machine(),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from trapline.apps.doctor import gpu, machine, store
 from trapline.apps.doctor.finding import Finding
+from trapline.core.cores import usable_cores
 from trapline.core.errors import InputError
 from trapline.learn.cuda import torch_facts
-from trapline.learn.device import cores
 from trapline.learn.hub import reachable
 from trapline.project import Project
 
@@ -20,7 +20,7 @@ def doctor(folder: str | Path = ".") -> list[Finding]:
         folder: A project's folder, or where one will be.
     """
     root = Path(folder).expanduser().resolve()
-    found = [machine.python(), *gpu.diagnose(torch_facts(), gpu.driver()), *machine.cores_and_memory(cores())]
+    found = [machine.python(), *gpu.diagnose(torch_facts(), gpu.driver()), *machine.cores_and_memory(usable_cores())]
     found += [machine.disk(root), *filter(None, [machine.uv_cache()]), store.profiles()]
     if (root / "trapline.yaml").exists():
         try:
