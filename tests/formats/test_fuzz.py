@@ -3,6 +3,7 @@
 What CI feeds is the same every time; `just soak` looks for new faults.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzzing import PARSERS, check, variants
+from trapline.core.config import IngestConfig
+from trapline.core.log import Log
+from trapline.stages.ingest import AnnotationFile, ingest
 
 QUIETLY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 MANY = 100_000
@@ -38,6 +42,17 @@ def test_valid_files_are_read(tmp_path, name):
 @pytest.mark.parametrize("name", PARSERS)
 def test_variants_of_valid_files(tmp_path, name):
     feed(tmp_path / f"variant{PARSERS[name][0]}", name, 150)
+
+
+def test_a_detection_and_an_image_can_be_left_out_for_a_reason_of_one_name(tmp_path):
+    """Fuzzing found it: a detection without a box, and the label `empty` of an image without one."""
+    images = [{"file": "x", "detections": [{"category": "1", "conf": 0.9}]}, {"file": "a.jpg", "detections": None}]
+    info = {"format_version": 1.2, "detector": "cct_to_md"}
+    path = tmp_path / "md.json"
+    path.write_text(json.dumps({"info": info, "detection_categories": {"1": "fox"}, "images": images}))
+    log = Log()
+    ingest([AnnotationFile("islands", path)], IngestConfig(empty_labels=[]), log=log)
+    assert "2 annotations -> 0 boxes; left out 2 without a box" in map(str, log.accounts)
 
 
 @pytest.mark.slow

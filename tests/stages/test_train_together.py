@@ -20,15 +20,19 @@ BN_FREE = SMALL.model_copy(update={"model": "test_convnext", "epochs": 2, "lr": 
 def start(folder, cfg, name, world=2):
     """The processes as torchrun would start them."""
     script = textwrap.dedent(f"""
-        import os, sys
+        import os, sys, time
         import polars as pl
         from pathlib import Path
         from trapline.core.config import TrainConfig
         from trapline.core.errors import TraplineError
         from trapline.core.log import Log
         from trapline.core import cores
+        from trapline.learn import loop
         from trapline.stages.train import train
         cores.usable_cores = lambda: 1
+        if os.environ["RANK"] != "0":  # it comes late, to files that the first has written by then
+            keeper = loop.Keeper
+            loop.Keeper = lambda *args: time.sleep(3) or keeper(*args)
         cfg = TrainConfig.model_validate_json('''{cfg.model_dump_json()}''')
         try:
             train(pl.read_parquet("examples.parquet"), pl.read_parquet("splits.parquet"), cfg,

@@ -1,5 +1,7 @@
 """Annotations -> boxes and labels: what is an object, what labels the whole image, and under which id."""
 
+from collections import Counter
+
 import polars as pl
 
 from trapline.core import schemas
@@ -50,8 +52,7 @@ def boxes_and_labels(objects: pl.DataFrame, cfg: IngestConfig, log: Log) -> tupl
         "boxes",
         unique.height,
         {
-            **_counts(frame, "left_out"),
-            **_counts(kept, "boxless"),
+            **(Counter(_counts(frame, "left_out")) + Counter(_counts(kept, "boxless"))),
             "naming a box again": boxed.height - unique.height,
         },
     )

@@ -110,7 +110,7 @@ class Training:
         self.now = Progress()
         self.per_epoch = steps_per_epoch(len(task.paths), cfg.batch_size)
         self.sampling = sampling_weights(task.targets, task.weights, balanced=cfg.label_weighted)
-        self.resumed = self.keeper.begun
+        self.resumed = processes.from_first(self.keeper.begun)
         self.val_s, self.save_s, self.moved = 0.0, 0.0, 0  # what evaluating and saving took; steps of this call
         torch.manual_seed(devices.seed_from("weights", cfg.seed))
         # A resumed training takes its weights from the checkpoint: no package, no network.
@@ -137,6 +137,7 @@ class Training:
             self._restore()
         else:
             self.now.micro_batch = self.stepper.micro_batch
+        processes.meet()  # before the first writes what the others may still be reading
         first = self.now.epoch + 1 if self.resumed else 0
         self.history = History(run_dir, size=self.now.metrics_size, epoch=first) if processes.first else None
         self.board = Board(self.history, task, transform, extremes=cfg.log_extreme_examples)
@@ -261,11 +262,11 @@ class Training:
     # -- the beginning --------------------------------------------------------------------------------------------
 
     def _machine(self) -> trial.Machine:
-        """How to compute here: as it was found for this run before, else by trial steps."""
-        cfg, found, name = self.cfg, trial.read(self.run_dir), trial.name_of(self.device)
-        if found is None or found.device != name:
-            found = None
-            if self.processes.first:
+        """How to compute here: as the first process found it for this run before, else finds it by trial steps."""
+        cfg, found = self.cfg, None
+        if self.processes.first:
+            found = trial.read(self.run_dir)
+            if found is None or found.device != trial.name_of(self.device):
                 tried = trial.Trial(self.model, self._stepper, self.transform, self.device, self.task.targets)
                 self._set_training(head_only=False)
                 most = -(-min(cfg.batch_size, len(self.task.paths)) // self.processes.world)
@@ -273,8 +274,8 @@ class Training:
                 trial.write(self.run_dir, found)
                 for line in found.lines(most):
                     self.log.note(line)
-            found = self.processes.from_first(found)
-            assert found is not None
+        found = self.processes.from_first(found)
+        assert found is not None
         if cfg.micro_batch:
             found.micro_batch = cfg.micro_batch
         return found

@@ -83,6 +83,11 @@ class Processes:
             for tensor in chain(model.parameters(), model.buffers()):
                 self._talk(lambda tensor=tensor: distributed.broadcast(tensor.data, 0))
 
+    def meet(self) -> None:
+        """Wait until all are here. (A message from the first can be on its way while it goes on.)"""
+        if self.world > 1:
+            self._talk(distributed.barrier)
+
     def _talk(self, message: Callable[[], object]) -> None:
         try:
             message()

@@ -120,7 +120,7 @@ def train(
     if not together.first:
         log = Log()
     chosen = lesson(examples, splits, cfg, crops_dir, log)
-    begun = (run_dir / "checkpoints" / LAST).exists() or (run_dir / DONE).exists()
+    begun = together.from_first((run_dir / "checkpoints" / LAST).exists() or (run_dir / DONE).exists())
     start = None if begun else starting_weights(cfg, root or Path())
     former = _read(run_dir / PARAMS, Params)
     own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
