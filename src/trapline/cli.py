@@ -19,6 +19,7 @@ HELP = {
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
+    "runs": "List the trainings side by side: how far, how good, what differs.",
     "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
     "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
@@ -32,7 +33,7 @@ HELP = {
 }
 BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stage's
     "projects": ("demo", "init", "run", "status", "doctor"),
-    "tools": ("convert", "labels", "compare", "estimate"),
+    "tools": ("convert", "labels", "compare", "runs", "estimate"),
 }
 
 app = App(

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
-from trapline.core.config import ProjectConfig, Section
+from trapline.core.config import ProjectConfig, Section, TrainConfig
 from trapline.core.errors import InputError, RunIsStale, TooManyFailures
 from trapline.core.log import Log
 from trapline.core.versions import OPTIONAL, STAGES, VERSIONS
@@ -20,7 +20,7 @@ from trapline.io.notebook import NotebookLog, in_notebook
 from trapline.io.runs import find_run
 from trapline.report import glance
 from trapline.stages.crop import remove_damaged
-from trapline.steps import STEPS, Context, run_fingerprint
+from trapline.steps import STEPS, Context, is_beside, let_others_go, run_fingerprint, train_beside
 
 Options = Mapping[str, object]
 
@@ -159,7 +159,10 @@ class Project:
             RunIsStale, TooManyFailures, LockHeld: As `run`.
         """
         _check_stage(stage)
-        self._section(stage, options or {})
+        section = self._section(stage, options or {})
+        if isinstance(section, TrainConfig) and is_beside():
+            train_beside(self._context(), section)
+            return
         with lock(self.layout.lock):
             for earlier in STAGES[: STAGES.index(stage)]:
                 status = self._status(earlier, None)
@@ -173,6 +176,8 @@ class Project:
                     self._refuse_stale_run(status)
                 self._bring_up_to_date(status)
             self._bring_up_to_date(self._status(stage, options or {}))
+            if isinstance(section, TrainConfig):
+                let_others_go(section)
         self._check_failures(STAGES[: STAGES.index(stage) + 1], max_failures)
 
     def retry_failed(self) -> int:

@@ -205,6 +205,16 @@ def test_never_all_of_a_group_is_held_back():
         assert held.filter(pl.col("sequence_id") >= sequences).is_empty()
 
 
+def test_a_group_keeps_something_of_every_label_to_teach():
+    lines = [
+        (f"b{g}-{s}", ("fox", "owl")[s == 0], f"cam{g}", f"loc{g}", f"s{g}-{s}") for g in range(20) for s in range(4)
+    ]
+    found, _ = World(*lines).run(DatasetConfig(min_locs=1, heldback_frac=0.5))
+    assert found["heldback"].sum() >= 20
+    taught = found.filter(~pl.col("heldback")).explode("labels").select("group_id", "labels").unique()
+    assert taught.height == 20 * 2
+
+
 def test_what_is_held_back_stays_when_images_are_added_elsewhere():
     before = set(heldback(many(range(20)), heldback_frac=0.2)["crop_id"])
     after = heldback(many(range(40)), heldback_frac=0.2)

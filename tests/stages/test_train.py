@@ -311,7 +311,11 @@ def test_two_labels_absent_labels_and_no_val(tmp_path):
     keep = ~((pl.col("group_id") == "g3") & (pl.col("labels").list.first() == "bee"))
     keep &= ~(pl.col("group_id").is_in(["g1", "g2"]) & pl.col("labels").list.first().is_in(["cat", "dog"]))
     log = Log()
-    cfg = SMALL.model_copy(update={"epochs": 2})
+    cfg = SMALL.model_copy(update={"epochs": 2, "unlearnable": "keep"})
+    with pytest.raises(InputError, match=r"2 of 4 labels cannot be learnt.*--unlearnable keep") as refused:
+        run(tmp_path, examples.filter(keep), splits, SMALL)
+    assert refused.value.problems == ("cat: 4 crops at 2 places", "dog: 4 crops at 2 places")
+    assert not (tmp_path / "run").exists()
     result = run(tmp_path, examples.filter(keep), splits, cfg, log=log)
     assert "cannot be learnt: no training crops of cat, dog" in log.warnings
     assert "early stopping does not see all labels: val has no crops of bee" in log.warnings

@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 
+from projects import draw_small, write_project
 from training import SMALL, draw, metrics, run, weights_of
 
 pytestmark = pytest.mark.slow
@@ -97,3 +98,14 @@ def test_a_dead_process_ends_the_others_with_a_message(folder):
     assert "another of the 2 training processes is gone" in errors
     assert "the same command goes on" in errors
     assert weights_of(root / "run")  # whole, and can be gone on from
+
+
+def test_the_command_under_torchrun_trains_once(tmp_path):
+    root = write_project(tmp_path / "p", draw_small(tmp_path / "drawn"))
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "trapline", "train"]
+    line += ["--head-start", "random", "--model", BN_FREE.model, "--project", str(root)]
+    for again in (False, True):  # nothing to do the second time: the others must not wait for ever
+        done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("epoch 2;") == (0 if again else 1)
+    assert [path.name for path in (root / "runs").iterdir()] == [f"001-{BN_FREE.model}"]

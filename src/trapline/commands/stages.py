@@ -10,12 +10,13 @@ from trapline.commands.options import Flag, Flat, MaxFailures, ProjectFolder, Sa
 from trapline.core import config
 from trapline.core.errors import InputError, TooManyFailures
 from trapline.io.console import ConsoleLog
+from trapline.io.runs import options_of
 from trapline.project import Project
 
 
 def _make(
     stage: str,
-    cfg: config.Section | None,
+    cfg: config.Section | dict[str, Any] | None,
     project: Path,
     save: bool,
     max_failures: int | None,
@@ -23,7 +24,7 @@ def _make(
 ) -> None:
     """Run one stage with options, after the stale ones before it."""
     opened = Project(project, ConsoleLog())
-    options: dict[str, Any] = given(cfg)
+    options: dict[str, Any] = cfg if isinstance(cfg, dict) else given(cfg)
     if save and options:
         opened.save(stage, options)
         options = {}
@@ -159,12 +160,19 @@ def embed(
 def train(
     *,
     cfg: Annotated[config.TrainConfig | None, Flat] = None,
+    from_params: Path | None = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
 ) -> None:
-    """Train a classifier; an interrupted training with the same settings continues."""
-    _make("train", cfg, project, save, max_failures)
+    """Train a classifier; an interrupted training with the same settings continues.
+
+    Args:
+        from_params: The params.json of a run, of this project or another: train with its options (what is given here
+            comes before them).
+    """
+    options = (options_of(from_params) if from_params is not None else {}) | given(cfg)
+    _make("train", options, project, save, max_failures)
 
 
 def predict(

@@ -99,6 +99,36 @@ def compare(a: str, b: str, *, project: ProjectFolder = Path(".")) -> None:
     log.console.print(table)
 
 
+def runs(*, project: ProjectFolder = Path(".")) -> None:
+    """List the project's trainings side by side: how far, how good on val and at unseen places, what differs."""
+    from trapline.apps.runs import runs as find_runs
+    from trapline.core.quantities import say_time
+
+    opened = Project(project, ConsoleLog())
+    found = find_runs(opened.layout.runs)
+    if not found:
+        opened.log.note("no training was begun yet. Begin one: trapline train")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", no_wrap=True, overflow="fold")
+    for title in ("state", "epochs", "time", "val", "test (95%)", "differs"):
+        table.add_column(title)
+    for row in found:
+        epochs = f"{row.epochs if row.epochs is not None else '-'} of {row.planned}"
+        figure = f"{row.test:.3f}" if row.test is not None else "-"
+        figure += f" ({row.low:.3f} to {row.high:.3f})" if row.low is not None and row.high is not None else ""
+        best = f"{row.best_val:.3f}" if row.best_val is not None else "-"
+        differs = ", ".join(f"{name}={value}" for name, value in row.differs.items())
+        cells = (row.name, row.state, epochs, say_time(row.seconds), best, figure, differs)
+        table.add_row(*(plain(cell) for cell in cells))
+    log = opened.log
+    assert isinstance(log, ConsoleLog)
+    log.console.print(table)
+    evaluated = [row.name for row in found if row.test is not None]
+    if len(evaluated) > 1:
+        log.note(f"is the difference real? trapline compare {evaluated[-2]} {evaluated[-1]}")
+
+
 def estimate_fetch(
     *,
     cfg: Annotated[config.FetchConfig | None, Flat] = None,

@@ -222,7 +222,7 @@ class TrainConfig(Section):
 
     inert: ClassVar[frozenset[str]] = frozenset(
         {"num_workers", "checkpoint_minutes", "micro_batch", "compile", "max_disk", "time_budget"}
-        | {"log_extreme_examples"}
+        | {"log_extreme_examples", "unlearnable"}
     )
 
     mode: Literal["finetune", "probe"] = "finetune"
@@ -254,6 +254,9 @@ class TrainConfig(Section):
     """Sample labels equally often (the field's balanced sampling)."""
     multilabel: bool = False
     """Crops may have several labels, and each label is learnt by itself."""
+    unlearnable: Literal["fail", "keep"] = "fail"
+    """Labels without a training crop (all of them in val and test). fail: say so and stop. keep: train without them;
+    they stay among the labels and are never predicted."""
     label_smoothing: Fraction = 0.1
     """Share of the target spread over all labels."""
     head_start: Literal["auto", "probe", "random"] = "auto"

@@ -4,7 +4,7 @@ VERSIONS = {
     "ingest": 2,
     "fetch": 1,
     "crop": 2,
-    "dataset": 1,
+    "dataset": 2,
     "split": 2,
     "embed": 1,
     "train": 2,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from trapline.core.errors import InputError
 from trapline.io import atomic
 
 MADE_FROM = "made_from.json"
@@ -44,3 +45,20 @@ def made_from(run: Path) -> dict[str, str]:
         return msgspec.json.decode((run / MADE_FROM).read_bytes()).get("inputs", {})
     except (OSError, msgspec.DecodeError, AttributeError):
         return {}
+
+
+def options_of(params: Path) -> dict[str, object]:
+    """The training options that a run's params.json names; the device is left to the machine at hand.
+
+    Raises:
+        InputError: There is no such file, or it is not a params.json.
+    """
+    try:
+        config = msgspec.json.decode(params.read_bytes())["config"]
+    except OSError as error:
+        raise InputError(f"{params} cannot be read ({error.strerror}). It lies in a run's folder.") from None
+    except (msgspec.DecodeError, KeyError, TypeError):
+        config = None
+    if not isinstance(config, dict):
+        raise InputError(f"{params} is no params.json of a training: it lacks the options under `config`.")
+    return {name: value for name, value in config.items() if name != "device"}

@@ -60,7 +60,8 @@ def lesson(examples: pl.DataFrame, splits: pl.DataFrame, cfg: TrainConfig, crops
         crops_dir: A crop's file is `crops_dir / crop_id`.
 
     Raises:
-        InputError: Nothing to train on, only one label, or a crop with several labels that was not asked for.
+        InputError: Nothing to train on, only one label, a label without training crops, or a crop with several labels
+            that was not asked for.
         TraplineError: Crops are missing.
     """
     labels, parts = _select(examples, splits, cfg, log)
@@ -114,7 +115,7 @@ def _select(
             f"all {rows.height:,} training crops are labelled {next(iter(seen))!r}: a classifier needs two labels or "
             "more. Check the label map and the excluded labels."
         )
-    _warn("cannot be learnt: no training crops of", [label for label in labels if label not in seen], log)
+    _check_learnable([label for label in labels if label not in seen], frame, cfg, log)
     if not val.height:
         log.warn("val is empty: there is no early stopping, and the last epoch counts as the best")
     else:
@@ -122,6 +123,21 @@ def _select(
         absent = [label for label in labels if label in seen and label not in held]
         _warn("early stopping does not see all labels: val has no crops of", absent, log)
     return labels, {"train": rows, "val": val}
+
+
+def _check_learnable(absent: Sequence[str], frame: pl.DataFrame, cfg: TrainConfig, log: Log) -> None:
+    """Say which labels have no training crops; raise, unless that was allowed."""
+    if cfg.unlearnable == "keep":
+        _warn("cannot be learnt: no training crops of", absent, log)
+    elif absent:
+        counts = dict(frame["labels"].explode().value_counts().rows())
+        places = dict(frame.explode("labels").group_by("labels").agg(pl.col("group_id").n_unique()).rows())
+        raise InputError(
+            f"{len(absent)} of {len(places)} labels cannot be learnt, for none of their crops is in train. Split again "
+            "(trapline split: its search puts rare labels into train first), leave them out (trapline dataset "
+            "--exclude LABEL, or --rare drop), or train without them: trapline train --unlearnable keep.",
+            [f"{label}: {counts[label]:,} crops at {places[label]} places" for label in absent],
+        )
 
 
 def _warn(what: str, labels: Sequence[str], log: Log) -> None:

@@ -105,5 +105,7 @@ def join(device: torch.device) -> Processes:
     if world == 1:
         return Processes()
     if not distributed.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Processes(distributed.get_rank(), distributed.get_world_size())

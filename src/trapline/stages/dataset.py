@@ -254,7 +254,8 @@ def _cap(
 def _heldback(frame: pl.DataFrame, cfg: DatasetConfig) -> pl.Series:
     """Mark `heldback_frac` of every group's sequences (rounded up or down by chance), never all of them.
 
-    Order and rounding come from hashes of seed and name, so that adding images elsewhere moves nothing here.
+    Nor all that a group has of a label: in train, it teaches every label that it has. Order and rounding come from
+    hashes of seed and name, so that adding images elsewhere moves nothing here.
     """
     keys = ["group_id", "sequence_id"]
     sequences = frame.select(keys).unique()
@@ -264,5 +265,11 @@ def _heldback(frame: pl.DataFrame, cfg: DatasetConfig) -> pl.Series:
     ).sort("group_id", "key")
     wanted = (pl.len() * cfg.heldback_frac + pl.col("rounding").first()).floor().clip(upper_bound=pl.len() - 1)
     place = pl.int_range(pl.len()).over("group_id")
-    marked = sequences.filter(place < wanted.over("group_id")).select(*keys, heldback=pl.lit(True))
-    return frame.select(keys).join(marked, on=keys, how="left", maintain_order="left")["heldback"].fill_null(False)
+    marked = sequences.filter(place < wanted.over("group_id")).select(keys)
+    rows = frame.select(*keys, "labels")
+    out = rows.join(marked, on=keys, how="semi").explode("labels").unique()
+    left = rows.join(marked, on=keys, how="anti").select("group_id", "labels").unique().explode("labels")
+    last = out.join(left, on=["group_id", "labels"], how="anti")  # labels that a group would not teach
+    spared = last.sort("sequence_id").unique(["group_id", "labels"], keep="first")
+    marked = marked.join(spared, on=keys, how="anti").with_columns(heldback=pl.lit(True))
+    return rows.join(marked, on=keys, how="left", maintain_order="left")["heldback"].fill_null(False)

@@ -2,10 +2,20 @@
 
 from trapline.steps import data, learning
 from trapline.steps.data import label_rules_of
-from trapline.steps.learning import run_fingerprint
+from trapline.steps.learning import is_beside, let_others_go, run_fingerprint, train_beside
 from trapline.steps.step import Context, Made, Step
 
-__all__ = ["STEPS", "Context", "Made", "Step", "label_rules_of", "run_fingerprint"]
+__all__ = [
+    "STEPS",
+    "Context",
+    "Made",
+    "Step",
+    "is_beside",
+    "label_rules_of",
+    "let_others_go",
+    "run_fingerprint",
+    "train_beside",
+]
 
 STEPS = {
     "ingest": Step((), data.ingest, data.annotation_digests),

@@ -3,6 +3,7 @@
 Torch is imported inside them, so that `status` and the light stages never wait for it.
 """
 
+import os
 from collections.abc import Mapping
 from typing import cast
 
@@ -63,11 +64,13 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     turns = [(splits, whole)]
     if folds := folds_of(splits):  # the first turn is the split itself: the same run as without folds
         turns += [(rotate(splits, fold), fingerprint([whole, fold])) for fold in folds[1:]]
+        train_cfg = train_cfg.model_copy(update={"unlearnable": "keep"})  # a rare label's fold is held out once
     found = []
     clock = Clock(train_cfg.time_budget_s)
     for number, (turn, made) in enumerate(turns):
         run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, made, inputs)
         log.note(f"run {run_dir.name}" + (f" (fold {number} of {len(turns)} held out)" if folds else ""))
+        _tell_others(train_cfg, (run_dir.name, turn.to_dicts(), train_cfg.model_dump(mode="json")))
         result = train_stage(
             context.table("examples"),
             turn,
@@ -81,6 +84,47 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
         found.append((run_dir.name, file_digest(result.checkpoint)))
     names = [name for name, _ in found]
     return Made({"run": fingerprint([digest for _, digest in found])}, {"run": names[0], "runs": names})
+
+
+Told = tuple[str, list[dict[str, object]], dict[str, object]]  # run, SPLITS rows, options
+
+
+def _tell_others(cfg: config.TrainConfig, told: Told | None) -> Told | None:
+    """What the first process says to those that torchrun started beside it; returned by all."""
+    from trapline.learn import device, processes
+
+    return processes.join(device.resolve(cfg.device)).from_first(told)
+
+
+def is_beside() -> bool:
+    """Whether torchrun started this process beside a first one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def train_beside(context: Context, cfg: config.TrainConfig) -> None:
+    """Train along with the first process, for every run that it names, until it lets this one go."""
+    from trapline.learn.clock import Clock
+    from trapline.stages.train import train as train_stage
+
+    clock = Clock(cfg.time_budget_s)
+    while (told := _tell_others(cfg, None)) is not None:
+        name, turn, options = told
+        train_stage(
+            context.table("examples"),
+            pl.DataFrame(turn, schema=schemas.SPLITS.columns),
+            config.TrainConfig.model_validate(options),
+            crops_dir=context.layout.crops,
+            run_dir=context.layout.run(name),
+            log=Log(),
+            root=context.layout.root,
+            clock=clock,
+        )
+
+
+def let_others_go(cfg: config.TrainConfig) -> None:
+    """End `train_beside` in the processes that torchrun started beside this one, if any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _tell_others(cfg, None)
 
 
 def weights_digest(context: Context, cfg: Section) -> dict[str, str]:
