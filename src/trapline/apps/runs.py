@@ -69,7 +69,7 @@ def runs(folder: Path) -> list[RunRow]:
 
 def _row(run: Path, params: _Params, differs: dict[str, object]) -> RunRow:
     story = [_loads(line, run) for line in _text(run / "metrics.jsonl").splitlines()]
-    scores = [row.get("val_macro_recall") or row.get("val_mean_ap") for row in story]
+    scores = [row.get(name) for row in story for name in ("val_macro_recall", "val_mean_ap")]
     test = _test_figure(run / "metrics.parquet")
     config = params.config
     planned = 0 if config.get("mode") == "probe" else config.get("epochs")

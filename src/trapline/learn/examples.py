@@ -130,8 +130,9 @@ def _check_learnable(absent: Sequence[str], frame: pl.DataFrame, cfg: TrainConfi
     if cfg.unlearnable == "keep":
         _warn("cannot be learnt: no training crops of", absent, log)
     elif absent:
-        counts = dict(frame["labels"].explode().value_counts().rows())
-        places = dict(frame.explode("labels").group_by("labels").agg(pl.col("group_id").n_unique()).rows())
+        each = frame.select("labels", "group_id").explode("labels").drop_nulls("labels")
+        counts = dict(each["labels"].value_counts().rows())
+        places = dict(each.group_by("labels").agg(pl.col("group_id").n_unique()).rows())
         raise InputError(
             f"{len(absent)} of {len(places)} labels cannot be learnt, for none of their crops is in train. Split again "
             "(trapline split: its search puts rare labels into train first), leave them out (trapline dataset "
