@@ -201,6 +201,27 @@ PREDICTIONS = Schema(
     "predictions", ("crop_id",), {"crop_id": TEXT, "scores": pl.Array, "failure": TEXT}
 )  # scores: softmax probabilities in the checkpoint's label order; null where the crop could not be read
 
+DETECTION_SCORES = Schema(
+    "detection_scores",
+    (),  # file and detection, where there is a detection
+    {
+        "file": TEXT,  # the image's name, as the detections file or the folder has it
+        "detection": INT,  # index into its detections; 0 for a whole image or a ready crop; null: no box to classify
+        "image_id": TEXT,  # of a project's images; null where there is no project
+        "location_id": TEXT,
+        "sequence_id": TEXT,
+        "captured_at": TIME,
+        "box_x": REAL,  # fractions of the displayed image; null for a ready crop
+        "box_y": REAL,
+        "box_w": REAL,
+        "box_h": REAL,
+        "conf": REAL,  # the detector's; null for a person's box or a whole image
+        "scores": pl.Array,  # calibrated probabilities in the checkpoint's label order; null where not read
+        "failure": TEXT,  # why the box (or, without a detection, the image) could not be classified
+    },
+    required=("file",),
+)  # a row per classified box; an image without one is a row too, so that every image is there
+
 METRICS = Schema(
     "metrics",
     ("checkpoint_id", "split", "label", "group_kind", "group_value", "name"),
