@@ -18,6 +18,7 @@ HELP = {
     "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
+    "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
@@ -33,6 +34,7 @@ HELP = {
 BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stage's
     "projects": ("demo", "init", "run", "status", "doctor"),
     "tools": ("convert", "labels", "compare", "estimate"),
+    "deciding": ("decide",),
 }
 
 app = App(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from trapline.core import thresholds
@@ -20,6 +21,7 @@ from trapline.core.thresholds import Kept, Outcome
 UNSURE = "unsure"
 LABEL = "label"
 CHUNK = 65_536  # rows at a time
+LEAST = 0.5  # of a taxon's thresholds: an answer is likelier than not
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def choose(
         precision: Wished share of an answer's crops that are right.
 
     Returns:
-        (A,) thresholds, infinite where an answer never reaches the precision; and why, by its name.
+        (A,) thresholds, infinite where an answer never reaches the precision; and why, by its name. A taxon's is not
+        below the lowest probability at which val has shown it, nor below one half.
     """
     least = np.full(len(steps.names) - 1, np.inf)
     least[: len(of_labels)] = of_labels
@@ -169,20 +172,102 @@ def choose(
         numbers = np.unique(group[left], return_inverse=True)[1]
         kept = Kept(best, probability, right, numbers, len(rung.names))
         found, reasons = thresholds.choose(kept, precision)
-        least[rung.first : rung.first + len(rung.names)] = found
+        lowest = np.full(len(rung.names), np.inf)
+        np.minimum.at(lowest, best, probability)
+        least[rung.first : rung.first + len(rung.names)] = np.maximum(found, np.maximum(lowest - 1e-6, LEAST))
         why |= {name: reason for name, reason in zip(rung.names, reasons, strict=True) if reason is not None}
     return least, why
 
 
-def outcome(found: Answers, truth: Ints, group: Ints, steps: Ladder) -> Outcome:
-    """How often answers are right, and how many crops have one; per answer, unsure, and all together, (A + 2,).
+@dataclass(frozen=True)
+class Trial:
+    """How answers did in one split: in a sentence, and in a table of a row per answer."""
+
+    split: str
+    words: str
+    table: pl.DataFrame
+
+
+def trial(
+    scores: Floats, truth: Ints, group: Ints, steps: Ladder, least: Real, why: Mapping[str, str], split: str
+) -> Trial:
+    """Try thresholds on a split's crops.
 
     Args:
-        found: Of any split.
-        truth: (n,) label numbers.
-        group: (n,) group numbers 0..G-1.
+        scores, truth, group: As for `choose`.
+        least: (A,) thresholds.
+        why: Why an answer has none, by name.
+
+    Returns:
+        Its table has the columns split, answer, level, labels, threshold, crops (so answered), precision, low, high
+        (95% over locations), reason; and three rows of level "": all labels, all taxa, all answers.
     """
-    holds = steps.holds
-    unsure = len(holds) - 1
-    kept = Kept(found.number, np.ones(len(truth), np.float32), holds[found.number, truth], group, len(holds))
-    return thresholds.outcome(kept, np.where(np.arange(len(holds)) == unsure, np.inf, 0.0))
+    found = answer(scores, steps, least)
+    holds, levels_of, unsure = steps.holds, steps.levels, len(least)
+    right = holds[found.number, truth]
+    each = _outcome(found.number, right, group, unsure)
+    kind = np.where(found.number == unsure, 2, found.number >= len(steps.labels))
+    together = _outcome(kind, right, group, 2)
+    rows = [
+        (
+            split,
+            name,
+            levels_of[n],
+            "; ".join(np.array(steps.labels)[holds[n]]),
+            float(least[n]),
+            each,
+            n,
+            why.get(name),
+        )
+        for n, name in enumerate(steps.names[:-1])
+    ]
+    rows += [
+        (split, name, "", "", float("inf"), together, n, None)
+        for n, name in ((0, "all labels"), (1, "all taxa"), (-1, "all answers"))
+    ]
+    table = pl.DataFrame([_trial_row(*row) for row in rows], infer_schema_length=None)
+    taxa, everything = table.row(-2, named=True), table.row(-1, named=True)
+    answered = everything["crops"] / max(len(truth), 1)
+    words = (
+        f"roll-up at {split}: {taxa['crops']:,} of {len(truth):,} crops are given a taxon instead of a label"
+        f"{_percent(taxa)}; {answered:.0%} of crops have an answer{_percent(everything)}"
+    )
+    return Trial(split, words, table)
+
+
+def _percent(row: Mapping[str, object]) -> str:
+    """As in ", 91% of them right (83 to 96%)"."""
+    value, low, high = row["precision"], row["low"], row["high"]
+    if not isinstance(value, float):
+        return ""
+    ends = f" ({100 * low:.0f} to {high:.0%})" if isinstance(low, float) and isinstance(high, float) else ""
+    return f", {value:.0%} of them right{ends}"
+
+
+def _trial_row(
+    split: str, name: str, level: str, labels: str, least: float, found: Outcome, n: int, why: str | None
+) -> dict[str, object]:
+    def known(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    reason = why or thresholds.reason_of(
+        found.precision_low[n], found.precision[n], f"no {split} crops are answered so"
+    )
+    return {
+        "split": split,
+        "answer": name,
+        "level": level,
+        "labels": labels,
+        "threshold": known(least),
+        "crops": int(found.kept[n]),
+        "precision": known(found.precision[n]),
+        "low": known(found.precision_low[n]),
+        "high": known(found.precision_high[n]),
+        "reason": reason,
+    }
+
+
+def _outcome(number: Ints, right: NDArray[np.bool_], group: Ints, unsure: int) -> Outcome:
+    """Of answers 0..unsure-1, unsure itself, and all together."""
+    kept = Kept(number.astype(np.int64), np.ones(len(number), np.float32), right, group, unsure + 1)
+    return thresholds.outcome(kept, np.where(np.arange(unsure + 1) == unsure, np.inf, 0.0))
