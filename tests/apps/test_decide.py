@@ -36,6 +36,25 @@ BOXES = [  # file, detection, location, minutes after noon, scores, failure
 ]  # fmt: skip
 
 
+def boxes_of(rows):
+    """DETECTION_SCORES rows."""
+    table = pl.DataFrame(
+        {
+            "file": [row[0] for row in rows],
+            "detection": [row[1] for row in rows],
+            "image_id": None,
+            "location_id": [row[2] for row in rows],
+            "sequence_id": None,
+            "captured_at": [None if row[3] is None else NOON + timedelta(minutes=row[3]) for row in rows],
+            "box_x": 0.1, "box_y": 0.2, "box_w": 0.3, "box_h": 0.4, "conf": 0.9,
+            "scores": pl.Series([row[4] for row in rows], dtype=pl.Array(pl.Float32, 4)),
+            "failure": [row[5] for row in rows],
+        },
+        schema_overrides={**DETECTION_SCORES.columns, "scores": pl.Array(pl.Float32, 4)},
+    )  # fmt: skip
+    return DETECTION_SCORES.check(table)
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
     """A run that was evaluated, and a prediction of it."""
@@ -46,21 +65,7 @@ def desk(tmp_path, monkeypatch):
     calibration_json.write(
         run / "calibration.json", replace(known, precision=0.9, thresholds=dict.fromkeys(LABELS, 0.8))
     )
-    table = pl.DataFrame(
-        {
-            "file": [row[0] for row in BOXES],
-            "detection": [row[1] for row in BOXES],
-            "image_id": None,
-            "location_id": [row[2] for row in BOXES],
-            "sequence_id": None,
-            "captured_at": [None if row[3] is None else NOON + timedelta(minutes=row[3]) for row in BOXES],
-            "box_x": 0.1, "box_y": 0.2, "box_w": 0.3, "box_h": 0.4, "conf": 0.9,
-            "scores": pl.Series([row[4] for row in BOXES], dtype=pl.Array(pl.Float32, 4)),
-            "failure": [row[5] for row in BOXES],
-        },
-        schema_overrides={**DETECTION_SCORES.columns, "scores": pl.Array(pl.Float32, 4)},
-    )  # fmt: skip
-    DETECTION_SCORES.check(table).write_parquet(tmp_path / "scores.parquet")
+    boxes_of(BOXES).write_parquet(tmp_path / "scores.parquet")
     # held-out crops of the run: foxes and coyotes that it does not tell apart, lynxes that it does
     rng = np.random.default_rng(0)
     held = pl.DataFrame(
@@ -71,7 +76,7 @@ def desk(tmp_path, monkeypatch):
         ],
         schema=["crop_id", "split", "group_id", "label"], orient="row",
     )  # fmt: skip
-    held.write_parquet(run / "scored.parquet")
+    held.with_columns(confidence=0.7 + 0.002 * pl.int_range(pl.len()).mod(12)).write_parquet(run / "scored.parquet")
     scores = [LYNX if label == "lynx" else FOX_OR_COYOTE for label in held["label"]]
     held.select("crop_id", scores=pl.Series(scores, dtype=pl.Array(pl.Float32, 4))).write_parquet(
         run / "predictions.parquet"
@@ -219,3 +224,19 @@ def test_no_box_at_all(desk, say):
     code, text = say("--taxonomy", "taxa.csv", scores="none.parquet")
     assert code == 0
     assert "2 boxes and images -> 0 answers" in text
+
+
+def test_a_place_where_the_classifier_is_unusually_unsure(desk, say):
+    code, text = say()
+    assert code == 0
+    assert "unlike what it was tried on" not in text  # too few boxes to tell
+    fog = [(f"d/{n}.jpg", 0, "fog", n, FOX_OR_COYOTE, None) for n in range(20)]
+    sun = [(f"e/{n}.jpg", 0, "sun", n, FOX, None) for n in range(20)]
+    pl.concat([boxes_of(fog), boxes_of(sun)]).write_parquet("new.parquet")
+    _, text = say(scores="new.parquet")
+    assert (
+        "fog: the classifier is less sure of its 20 boxes (50% on average) than at any of 12 held-out val locations "
+        "(lowest 70%, mean 71%)"
+    ) in text
+    assert "sun: the classifier" not in text
+    assert table("drift").select("location_id", "boxes", "unlike").rows() == [("fog", 20, True), ("sun", 20, False)]

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from trapline.core import calibration, rollup, schemas
+from trapline.core import calibration, drift, rollup, schemas
 from trapline.core.allowed import settle
 from trapline.core.calibration import Calibration
 from trapline.core.config import DecideConfig
@@ -76,6 +76,7 @@ def decide_predictions(
     tables.save_csv(out / "effort.csv", found.effort)
     if trial is not None:
         tables.save_csv(out / "rollup.csv", trial)
+    tables.save_csv(out / "drift.csv", _drift(found.answers, run_dir, log))
     if found.counts.height:
         count_figure.draw(found.counts, out / "counts.png")
     return found
@@ -193,6 +194,21 @@ def _thresholds(
     for words in (found.words for found in tried.values() if found.split == "test"):
         log.note(words)
     return least, pl.concat([found.table for found in tried.values()]) if tried else None
+
+
+def _drift(answers: pl.DataFrame, run_dir: Path, log: Log) -> pl.DataFrame:
+    """Every location against what the run was trained and tried on."""
+    boxes = answers.drop_nulls("likeliest")
+    try:
+        told = tables.read(run_dir / "scored.parquet")
+    except TraplineError:
+        log.note("the run is not evaluated: whether these images are like those it was tried on cannot be told.")
+        return drift.compare(boxes, None, [])[0]
+    usual = drift.usual_confidence(told.filter(pl.col("split") == "val").select("group_id", "confidence"))
+    found, words = drift.compare(boxes, usual, told.filter(pl.col("split") == "train")["label"].to_list())
+    for sentence in words:
+        log.warn(sentence)
+    return found
 
 
 def _held_out(run_dir: Path, known: Calibration, split: str) -> tuple[Floats, Ints, Ints] | None:
