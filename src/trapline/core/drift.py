@@ -1,8 +1,8 @@
 """Whether new images are like those the classifier was tried on: how sure it is of them, and what it names.
 
 A location where the classifier is less sure, on average, than at any held-out location of val is unlike them. The
-labels named there are compared with those of training by total variation: 0 the same shares, 1 nothing in common; locations
-differ in that by nature, so it is told and no alarm.
+labels named there are compared with those of training by total variation: 0 the same shares, 1 nothing in common;
+locations differ in that by nature, so it is told and no alarm.
 """
 
 from collections.abc import Sequence
