@@ -54,12 +54,13 @@ def test_what_is_looked_at_first():
     def box(file, sequence, first_p, likeliest="deer", answer="unsure", burst=None, **more):
         return {"file": file, "detection": 0, "sequence": sequence, "answer": answer,
                 "level": "" if answer == "unsure" else "label", "likeliest": likeliest, "first_p": first_p,
-                "second": "fox", "second_p": 1 - first_p, "burst_likeliest": burst or likeliest, "removed": 0.0, "unlike": None,
-                "needs_person": answer == "unsure"} | more  # fmt: skip
+                "second": "fox", "second_p": 1 - first_p, "burst_likeliest": burst or likeliest, "removed": 0.0,
+                "unlike": None, "needs_person": answer == "unsure"} | more  # fmt: skip
 
     rows = [box(f"sure{n}", n, 0.99, answer="deer") for n in range(20)]
     rows += [box("doubtful", 20, 0.5), box("less", 21, 0.6), box("again", 20, 0.51),
-             box("contradicted", 22, 0.6, burst="fox"), box("odd", 23, 0.6, unlike=True), box("rare", 24, 0.6, "lynx"), box("first", 25, 0.99, "emu", "emu")]  # fmt: skip
+             box("contradicted", 22, 0.6, burst="fox"), box("odd", 23, 0.6, unlike=True),
+             box("rare", 24, 0.6, "lynx"), box("first", 25, 0.99, "emu", "emu")]  # fmt: skip
     found = gain.rank(pl.DataFrame(rows, schema_overrides={"unlike": pl.Boolean}))
     order = found["file"].to_list()
     assert not any(name.startswith("sure") for name in order)
