@@ -365,6 +365,26 @@ class EvaluateConfig(Section):
     """Fixes which examples are shown."""
 
 
+class DecideConfig(Section):
+    """Scores of boxes -> answers, bursts, a review list, counts, detection histories."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """One least confidence of every label and taxon, in place of those that were chosen on val."""
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """How often a taxon must be right to be an answer, by val. Default: as often as a label (evaluate: precision)."""
+    sequence_gap_s: float = Field(default=60.0, ge=0)
+    """Images of one location at most this many seconds apart are one sequence, where no sequence is given."""
+    sequence_rule: Literal["mean_log", "mean", "surest"] = "mean_log"
+    """How the boxes of a sequence are judged together: by the mean of their log-probabilities or of their
+    probabilities, or by the surest box."""
+    independent_min: float = Field(default=30.0, ge=0)
+    """Minutes without a frame of a label at a location after which the next is a new, independent event."""
+    occasion_days: int = Field(default=7, ge=1)
+    """Days of an occasion in the detection history."""
+    not_counted: tuple[Label, ...] = ("empty", "blank", "nothing")
+    """Labels that mean "no animal": in no count and no detection history."""
+
+
 class ProjectConfig(Section):
     """The whole of trapline.yaml."""
 

@@ -71,24 +71,35 @@ def name_sequences(images: pl.DataFrame, gap_s: float, log: Log) -> pl.DataFrame
     """
     zone = pl.col("captured").str.strip_chars().str.extract(ZONE_SUFFIX).str.to_uppercase().replace("UTC", "Z")
     named = images.with_columns(captured_at=clock(images["captured"]), utc_offset=zone)
+    derived = bursts(named.with_columns(place=pl.coalesce("camera_id", "location_id")), gap_s)
+    named = named.with_columns(sequence_id=pl.coalesce(pl.concat_str("dataset", pl.lit("/seq/"), "sequence"), derived))
+    unread = named.filter(pl.col("captured_at").is_null() & (pl.col("captured").str.strip_chars() != ""))
+    if unread.height:
+        log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
+    return named
+
+
+def bursts(images: pl.DataFrame, gap_s: float) -> pl.Series:
+    """For each image the image_id of the first of its burst: frames of one place at most `gap_s` seconds apart.
+
+    An image without a time stamp or without a place is alone.
+
+    Args:
+        images: image_id, dataset, captured_at, place.
+    """
     ordered = (
-        named.select("image_id", "dataset", "captured_at", place=pl.coalesce("camera_id", "location_id"))
+        images.select("image_id", "dataset", "captured_at", "place")
         .with_row_index("row")
         .sort("dataset", "place", "captured_at", "image_id", nulls_last=True)
     )
     moved = (pl.col("place") != pl.col("place").shift()) | (pl.col("dataset") != pl.col("dataset").shift())
     gap = pl.col("captured_at").diff().dt.total_microseconds() / 1e6
     alone = pl.col("captured_at").is_null() | pl.col("place").is_null() | gap.is_null()
-    derived = (
+    return (
         ordered.select("row", first=pl.when(alone | moved.fill_null(True) | (gap > gap_s)).then("image_id"))
         .with_columns(pl.col("first").forward_fill())
         .sort("row")["first"]
     )
-    named = named.with_columns(sequence_id=pl.coalesce(pl.concat_str("dataset", pl.lit("/seq/"), "sequence"), derived))
-    unread = named.filter(pl.col("captured_at").is_null() & (pl.col("captured").str.strip_chars() != ""))
-    if unread.height:
-        log.warn(f"{unread.height} images have a time stamp that cannot be read (first: {unread['captured'][0]!r}).")
-    return named
 
 
 def stamps() -> pl.Expr:

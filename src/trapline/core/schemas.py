@@ -201,6 +201,114 @@ PREDICTIONS = Schema(
     "predictions", ("crop_id",), {"crop_id": TEXT, "scores": pl.Array, "failure": TEXT}
 )  # scores: softmax probabilities in the checkpoint's label order; null where the crop could not be read
 
+DETECTION_SCORES = Schema(
+    "detection_scores",
+    (),  # file and detection, where there is a detection
+    {
+        "file": TEXT,  # the image's name, as the detections file or the folder has it
+        "detection": INT,  # index into its detections; 0 for a whole image or a ready crop; null: no box to classify
+        "image_id": TEXT,  # of a project's images; null where there is no project
+        "location_id": TEXT,
+        "sequence_id": TEXT,
+        "captured_at": TIME,
+        "box_x": REAL,  # fractions of the displayed image; null for a ready crop
+        "box_y": REAL,
+        "box_w": REAL,
+        "box_h": REAL,
+        "conf": REAL,  # the detector's; null for a person's box or a whole image
+        "scores": pl.Array,  # calibrated probabilities in the checkpoint's label order; null where not read
+        "failure": TEXT,  # why the box (or, without a detection, the image) could not be classified
+    },
+    required=("file",),
+)  # a row per classified box; an image without one is a row too, so that every image is there
+
+# What decide makes of those (docs/decisions.md).
+ANSWERS = Schema(
+    "answers",
+    (),  # file and detection, where there is a detection
+    {
+        "file": TEXT,
+        "detection": INT,
+        "location_id": TEXT,
+        "sequence_id": TEXT,  # as given, or the first file of the burst
+        "captured_at": TIME,
+        "box_x": REAL,
+        "box_y": REAL,
+        "box_w": REAL,
+        "box_h": REAL,
+        "detection_conf": REAL,
+        "answer": TEXT,  # of the box in its sequence: a label, a taxon or unsure; null where it was not classified
+        "level": TEXT,  # label, the taxon's level, or "" for unsure
+        "confidence": REAL,  # the answer's probability; of unsure that of its likeliest label
+        "box_answer": TEXT,  # of the box alone
+        "box_level": TEXT,
+        "box_confidence": REAL,
+        "likeliest": TEXT,  # the label with the highest probability for the box alone
+        "likeliest_confidence": REAL,
+        "removed": REAL,  # probability that labels had which are not allowed here; null without a list
+        "unlike": BOOL,  # unlike anything in training; null where that was not measured
+        "needs_person": BOOL,
+        "failure": TEXT,
+    },
+    required=("file",),
+)
+
+SEQUENCE_ANSWERS = Schema(
+    "sequence_answers",
+    ("sequence_id",),
+    {
+        "sequence_id": TEXT,
+        "location_id": TEXT,
+        "start": TIME,
+        "end": TIME,
+        "images": INT,  # with a box that was classified
+        "boxes": INT,
+        "answer": TEXT,  # by all its boxes together
+        "level": TEXT,
+        "confidence": REAL,
+        "agreement": REAL,  # share of boxes whose own likeliest label is the sequence's
+        "others": TEXT,  # answers of boxes that are sure of something else, joined by "; "; "" for none
+        "most_at_once": INT,  # boxes in one image, at most
+    },
+    required=("images", "boxes", "answer", "confidence"),
+)
+
+REVIEW = Schema(
+    "review",
+    ("rank",),
+    {
+        "rank": INT,  # 1: look at this first
+        "file": TEXT,
+        "detection": INT,
+        "box_x": REAL,
+        "box_y": REAL,
+        "box_w": REAL,
+        "box_h": REAL,
+        "label": TEXT,  # the likeliest
+        "conf": REAL,  # its probability
+        "reason": TEXT,  # why a person should look
+        "gain": REAL,  # what looking is worth; only the order means something
+    },
+    required=("file", "label", "conf", "reason", "gain"),
+)
+
+COUNTS = Schema(
+    "counts",
+    (),  # location_id, date, label and level
+    {
+        "location_id": TEXT,
+        "date": pl.Date,  # null where the time is not known
+        "label": TEXT,  # a label, a taxon or unsure
+        "level": TEXT,
+        "events": INT,
+        "sequences": INT,
+        "images": INT,
+        "boxes": INT,
+        "most_at_once": INT,
+    },
+    required=("label", "events", "sequences", "images", "boxes", "most_at_once"),
+)
+
 METRICS = Schema(
     "metrics",
     ("checkpoint_id", "split", "label", "group_kind", "group_value", "name"),

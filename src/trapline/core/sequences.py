@@ -4,6 +4,7 @@ The mean of log-probabilities is what crops that err independently would give, b
 number allows for their being near copies of one another.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -51,12 +52,7 @@ def aggregate(scores: Floats, truth: Ints, group: Ints, sequence: Ints, rule: Ru
     starts = np.flatnonzero(np.diff(sequence, prepend=-1))
     count = len(starts)
     predicted, confidence = np.empty(count, np.int64), np.empty(count)
-    # Pieces end where a sequence does.
-    firsts = np.searchsorted(starts, np.arange(0, len(sequence), CHUNK))
-    bounds = np.unique(np.append(firsts, count))
-    for first, after in pairwise(bounds):
-        piece = scores[starts[first] : starts[after] if after < count else len(scores)]
-        joined = _join(piece, starts[first:after] - starts[first], rule)
+    for first, after, joined in _pieces(scores, starts, rule):
         best = joined.argmax(1)
         predicted[first:after] = best
         confidence[first:after] = joined[np.arange(len(best)), best]
@@ -70,13 +66,32 @@ def aggregate(scores: Floats, truth: Ints, group: Ints, sequence: Ints, rule: Ru
     )
 
 
+def probabilities(scores: Floats, sequence: Ints, rule: Rule = "mean_log") -> Floats:
+    """(S, L) what all crops of every sequence say together; the arguments are those of `aggregate`."""
+    starts = np.flatnonzero(np.diff(sequence, prepend=-1))
+    found = np.empty((len(starts), scores.shape[1]), np.float32)
+    for first, after, joined in _pieces(scores, starts, rule):
+        found[first:after] = joined
+    return found
+
+
+def _pieces(scores: Floats, starts: Ints, rule: Rule) -> Iterator[tuple[int, int, Floats]]:
+    """Probabilities of sequences first to after, a piece at a time; pieces end where a sequence does."""
+    count = len(starts)
+    firsts = np.searchsorted(starts, np.arange(0, len(scores), CHUNK))
+    for first, after in pairwise(np.unique(np.append(firsts, count))):
+        piece = scores[starts[first] : starts[after] if after < count else len(scores)]
+        yield int(first), int(after), _join(piece, starts[first:after] - starts[first], rule)
+
+
 def _join(scores: Floats, starts: Ints, rule: Rule) -> Floats:
-    """(s, L) one row of probabilities per sequence (of `surest`, of which only the highest counts)."""
+    """(s, L) one row of probabilities per sequence."""
     sizes = np.diff(starts, append=len(scores))[:, None]
     if rule == "mean":
         return np.add.reduceat(scores, starts) / sizes
     if rule == "surest":
-        return np.maximum.reduceat(scores, starts)
+        of = np.repeat(np.arange(len(starts)), sizes[:, 0])
+        return scores[np.lexsort((-scores.max(1), of))[starts]]
     joined = np.add.reduceat(np.log(np.maximum(scores, FLOOR)), starts) / sizes.astype(np.float32)
     joined -= joined.max(1, keepdims=True)
     np.exp(joined, out=joined)

@@ -51,6 +51,10 @@ def read(path: Path) -> pl.DataFrame:
         raise TraplineError(f"table {path} cannot be read ({reason}). Delete it and run `trapline run`.") from error
 
 
-def save_csv(path: Path, frame: pl.DataFrame) -> None:
-    """Write any flat frame as CSV, whole or not at all."""
-    _save(path, frame.write_csv)
+def save_csv(path: Path, frame: pl.DataFrame, null: str = "") -> None:
+    """Write any flat frame as CSV, whole or not at all.
+
+    Args:
+        null: What stands for a value that is not known.
+    """
+    _save(path, lambda memory: frame.write_csv(memory, null_value=null))
