@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from projects import draw_small, write_project
 from trapline.cli import run_command
@@ -259,6 +260,9 @@ def test_a_project_decides_on_its_own_boxes(tmp_path):
     assert answers.height - crops.height == images.join(crops, on="image_id", how="anti").height == 14
     scores = pl.read_parquet(out / "scores.parquet")
     assert set(scores["file"]) == set("demo/" + images["file_name"])
+    picture = np.asarray(Image.open(out / "counts.png").convert("RGB")).astype(int)
+    bars = np.abs(picture - (0, 114, 178)).sum(axis=2) < 30  # their blue, and nothing else's
+    assert bars[:, picture.shape[1] // 2 :].mean() > 0.005
     metrics = project.table("metrics").filter(
         pl.col("split") == "test", pl.col("label") == "", pl.col("group_kind") == "", pl.col("name") == "accuracy"
     )

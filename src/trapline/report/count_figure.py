@@ -114,7 +114,7 @@ def _timelines(axes, rows: pl.DataFrame, names: list[str]) -> None:
             most = int(own["events"].max())  # pyright: ignore[reportArgumentType]
             starts = [first + timedelta(days=int(n) * days) for n in own["number"]]
             heights = own["events"].to_numpy() / most * 0.85
-            axes.bar(starts, -heights, width=timedelta(days=days * 0.9), bottom=row + 0.45, align="edge",
+            axes.bar(starts, -heights, width=days * 0.9, bottom=row + 0.45, align="edge",
                      color=GREY if name == UNSURE else BLUE)  # fmt: skip
             axes.annotate(f"{most:,}", (1.005, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     axes.set_xlim(first - timedelta(days=days * 0.3), last + timedelta(days=days))
