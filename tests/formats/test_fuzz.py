@@ -51,7 +51,7 @@ def test_a_detection_and_an_image_can_be_left_out_for_a_reason_of_one_name(tmp_p
     path = tmp_path / "md.json"
     path.write_text(json.dumps({"info": info, "detection_categories": {"1": "fox"}, "images": images}))
     log = Log()
-    ingest([AnnotationFile("islands", path)], IngestConfig(empty_labels=[]), log=log)
+    ingest([AnnotationFile("islands", path)], IngestConfig(empty_labels=()), log=log)
     assert "2 annotations -> 0 boxes; left out 2 without a box" in map(str, log.accounts)
 
 
