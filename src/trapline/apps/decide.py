@@ -229,6 +229,8 @@ def _held_out(run_dir: Path, known: Calibration, split: str) -> tuple[Floats, In
     if not rows.height:
         return None
     truth = rows["label"].cast(pl.Enum(list(known.labels))).to_physical().cast(pl.Int64).to_numpy()
-    values = rows["scores"].to_numpy()
-    values = calibration.apply(known, values) if known.method != "none" else values
-    return values, truth, rows["group_id"].rle_id().cast(pl.Int64).to_numpy()
+    return (
+        calibration.apply(known, rows["scores"].to_numpy()),
+        truth,
+        rows["group_id"].rle_id().cast(pl.Int64).to_numpy(),
+    )

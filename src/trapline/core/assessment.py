@@ -75,10 +75,11 @@ def assess(
     for level in levels:
         table += [_row(split, "level", level.name, figure) for figure in _at_level(scored, level)]
     table += _by_part(rows, named)
-    better = scored if known.method == "none" else replace(scored, scores=calibration.apply(known, scored.scores))
     if known.method == "none":
+        better = scored  # the very same: what is known of it is not computed again
         table += [_row(split, "", "", figure) for figure in _without(raw, known)]
     else:
+        better = replace(scored, scores=calibration.apply(known, scored.scores))
         figures = [replace(figure, name=f"{figure.name}_calibrated") for figure in scorecard.headline(better.named)]
         found = _reliability(better)
         figures += [*scorecard.losses(better, "_calibrated"), *_ece(better, found, "_calibrated")]

@@ -67,7 +67,12 @@ def none(labels: Sequence[str], reason: str) -> Calibration:
 
 
 def apply(calibration: Calibration, scores: Floats) -> Floats:
-    """Calibrated probabilities, (n, L) single precision, of a checkpoint's probabilities (n, L)."""
+    """Calibrated probabilities, (n, L) single precision, of a checkpoint's probabilities (n, L).
+
+    Where nothing was fitted (method none) they are the checkpoint's own.
+    """
+    if calibration.method == "none":
+        return scores
     scale, offset = calibration.scale.astype(np.float32), calibration.offset.astype(np.float32)
     found = np.empty(scores.shape, np.float32)
     for start in range(0, len(scores), CHUNK):

@@ -236,7 +236,7 @@ def _calibrate(val: Scored, cfg: EvaluateConfig, *, cross_validated: bool) -> Ca
         reason = "a cross-validation has no val split" if cross_validated else "no val crops"
         return calibration.none(val.labels, reason)
     known = calibration.fit(val.truth, val.scores, val.group, val.labels, cfg.calibration)
-    better = replace(val, scores=calibration.apply(known, val.scores)) if known.method != "none" else val
+    better = replace(val, scores=calibration.apply(known, val.scores))
     least, why = thresholds.choose(kept_crops(better), cfg.precision)
     values = [float(value) if np.isfinite(value) else None for value in least]
     return replace(
