@@ -21,6 +21,7 @@ from trapline.report import count_figure
 from trapline.stages.decide import Decisions, decide
 
 NOT_AVAILABLE = "NA"  # of a detection history, as R reads it
+HELD_OUT = ("val", "test")
 
 
 def decide_predictions(
@@ -55,12 +56,13 @@ def decide_predictions(
     labels = labels_of(run_dir)
     scores = _read(predictions, labels)
     if images_table is not None:
-        scores = add_images(scores, places_csv.read_images(images_table), images_table.name, log)
+        scores = _add_images(scores, places_csv.read_images(images_table), images_table.name, log)
     known = _calibration(run_dir, labels, cfg, log)
     steps = rollup.ladder(labels, taxonomy_csv.read(taxonomy) if taxonomy else {})
     if taxonomy is not None:
         _tell_taxonomy(steps, taxonomy, log)
-    least, trial = _thresholds(run_dir, steps, known, cfg, log)
+    told = _if_there(run_dir / "scored.parquet")
+    least, trial = _thresholds(run_dir, told, steps, known, cfg, log)
     listed = None
     if allowed is not None:
         regions = places_csv.read_regions(locations) if locations else {}
@@ -76,13 +78,13 @@ def decide_predictions(
     tables.save_csv(out / "effort.csv", found.effort)
     if trial is not None:
         tables.save_csv(out / "rollup.csv", trial)
-    tables.save_csv(out / "drift.csv", _drift(found.answers, run_dir, log))
+    tables.save_csv(out / "drift.csv", _drift(found.answers, told, log))
     if found.counts.height:
         count_figure.draw(found.counts, out / "counts.png")
     return found
 
 
-def add_images(scores: pl.DataFrame, rows: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
+def _add_images(scores: pl.DataFrame, rows: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
     """DETECTION_SCORES rows with what a table says of their images; where it says nothing, what was known stays.
 
     Args:
@@ -176,7 +178,7 @@ def _tell_taxonomy(steps: Ladder, path: Path, log: Log) -> None:
 
 
 def _thresholds(
-    run_dir: Path, steps: Ladder, known: Calibration, cfg: DecideConfig, log: Log
+    run_dir: Path, told: pl.DataFrame | None, steps: Ladder, known: Calibration, cfg: DecideConfig, log: Log
 ) -> tuple[Real, pl.DataFrame | None]:
     """(A,) thresholds of labels and taxa; and how the answers did on val and test, if there are taxa."""
     least = np.full(len(steps.names) - 1, np.inf)
@@ -185,7 +187,7 @@ def _thresholds(
         least[:] = cfg.threshold
     if len(steps.rungs) == 1:
         return least, None
-    held_out = {split: _held_out(run_dir, known, split) for split in ("val", "test")}
+    held_out = _held_out(run_dir, told, known)
     why: Mapping[str, str] = {}
     if cfg.threshold is None:
         if held_out["val"] is None or known.precision is None:
@@ -197,17 +199,15 @@ def _thresholds(
     tried = {
         split: rollup.trial(*part, steps, least, why, split) for split, part in held_out.items() if part is not None
     }
-    for words in (found.words for found in tried.values() if found.split == "test"):
-        log.note(words)
+    if "test" in tried:
+        log.note(tried["test"].words)
     return least, pl.concat([found.table for found in tried.values()]) if tried else None
 
 
-def _drift(answers: pl.DataFrame, run_dir: Path, log: Log) -> pl.DataFrame:
+def _drift(answers: pl.DataFrame, told: pl.DataFrame | None, log: Log) -> pl.DataFrame:
     """Every location against what the run was trained and tried on."""
     boxes = answers.drop_nulls("likeliest")
-    try:
-        told = tables.read(run_dir / "scored.parquet")
-    except TraplineError:
+    if told is None:
         log.note("the run is not evaluated: whether these images are like those it was tried on cannot be told.")
         return drift.compare(boxes, None, [])[0]
     usual = drift.usual_confidence(told.filter(pl.col("split") == "val").select("group_id", "confidence"))
@@ -217,20 +217,31 @@ def _drift(answers: pl.DataFrame, run_dir: Path, log: Log) -> pl.DataFrame:
     return found
 
 
-def _held_out(run_dir: Path, known: Calibration, split: str) -> tuple[Floats, Ints, Ints] | None:
-    """Calibrated scores, label numbers and group numbers of a split's crops; None where they are not there."""
+def _if_there(path: Path) -> pl.DataFrame | None:
+    """A table of the run; None where it is not there."""
     try:
-        told = tables.read(run_dir / "scored.parquet").filter(pl.col("split") == split)
-        scores = tables.read(run_dir / "predictions.parquet").select("crop_id", "scores")
+        return tables.read(path)
     except TraplineError:
         return None
-    rows = told.join(scores, on="crop_id").drop_nulls("scores").sort("group_id", "crop_id")
-    rows = rows.filter(pl.col("label").is_in(list(known.labels)))
+
+
+def _held_out(
+    run_dir: Path, told: pl.DataFrame | None, known: Calibration
+) -> dict[str, tuple[Floats, Ints, Ints] | None]:
+    """Of val and test: calibrated scores, label numbers and group numbers of the crops; None where there are none."""
+    predictions = _if_there(run_dir / "predictions.parquet")
+    if told is None or predictions is None:
+        return dict.fromkeys(HELD_OUT)
+    scored = told.filter(pl.col("label").is_in(list(known.labels)))
+    scored = scored.join(predictions.select("crop_id", "scores"), on="crop_id").drop_nulls("scores")
+    return {
+        split: _arrays(scored.filter(pl.col("split") == split).sort("group_id", "crop_id"), known) for split in HELD_OUT
+    }
+
+
+def _arrays(rows: pl.DataFrame, known: Calibration) -> tuple[Floats, Ints, Ints] | None:
     if not rows.height:
         return None
     truth = rows["label"].cast(pl.Enum(list(known.labels))).to_physical().cast(pl.Int64).to_numpy()
-    return (
-        calibration.apply(known, rows["scores"].to_numpy()),
-        truth,
-        rows["group_id"].rle_id().cast(pl.Int64).to_numpy(),
-    )
+    group = rows["group_id"].rle_id().cast(pl.Int64).to_numpy()
+    return calibration.apply(known, rows["scores"].to_numpy()), truth, group

@@ -183,7 +183,6 @@ def choose(
 class Trial:
     """How answers did in one split: in a sentence, and in a table of a row per answer."""
 
-    split: str
     words: str
     table: pl.DataFrame
 
@@ -232,7 +231,7 @@ def trial(
         f"roll-up at {split}: {taxa['crops']:,} of {len(truth):,} crops are given a taxon instead of a label"
         f"{_percent(taxa)}; {answered:.0%} of crops have an answer{_percent(everything)}"
     )
-    return Trial(split, words, table)
+    return Trial(words, table)
 
 
 def _percent(row: Mapping[str, object]) -> str:
