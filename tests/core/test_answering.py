@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from trapline.core import answering, gain, sequences
+from trapline.core import gain, sequences
 from trapline.core.answering import judge
 from trapline.core.rollup import ladder
 
@@ -32,7 +32,6 @@ def test_pieces_break_no_sequence(monkeypatch):
     sequence = np.unique(np.sort(rng.integers(0, 90, 400)), return_inverse=True)[1]
     lists = rng.integers(0, 2, 400), np.array([[True, True, False], [True, True, True]])
     whole = judge(scores, sequence, STEPS, LEAST, lists=lists)
-    monkeypatch.setattr(answering, "CHUNK", 7)
     monkeypatch.setattr(sequences, "CHUNK", 5)
     pieces = judge(scores, sequence, STEPS, LEAST, lists=lists)
     for part in ("alone", "burst", "within"):

@@ -1,7 +1,6 @@
 """From probabilities to answers: of every box alone, of its burst, and of the box within its burst."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +9,6 @@ from trapline.core import allowed, rollup, sequences
 from trapline.core.metrics import Floats, Ints, Real
 from trapline.core.rollup import Answers, Ladder
 from trapline.core.sequences import Rule
-
-CHUNK = 65_536  # rows at a time
 
 
 @dataclass(frozen=True)
@@ -69,18 +66,16 @@ def judge(
     likeliest, second = np.empty(n, np.int64), np.empty(n, np.int64)
     first_p, second_p, removed = (np.zeros(n, np.float32) for _ in range(3))
     burst_likeliest = np.empty(count, np.int64)
-    bounds = np.unique(np.append(np.searchsorted(starts, np.arange(0, n, CHUNK)), count))
-    for first, after in pairwise(bounds):  # pieces end where a sequence does
-        rows = slice(starts[first], starts[after] if after < count else n)
-        piece, own = scores[rows], sequence[rows] - first
+    for bursts, rows in sequences.pieces(starts, n):
+        piece, own = scores[rows], sequence[rows] - bursts.start
         if lists is not None:
             piece, removed[rows] = allowed.restrict(piece, lists[1][lists[0][rows]])
         # What was taken away counts for the burst, too: its mean decides.
-        lost = np.bincount(own, removed[rows], after - first) / np.bincount(own, minlength=after - first)
+        lost = np.bincount(own, removed[rows]) / np.bincount(own)
         joined = sequences.probabilities(piece, own, rule)
         for found, part, values, share in (
             (alone, rows, piece, removed[rows]),
-            (burst, slice(first, after), joined, lost),
+            (burst, bursts, joined, lost),
         ):
             made = rollup.answer(values, steps, least)
             found.number[part] = np.where(share > allowed.MOST_REMOVED, unsure, made.number)
@@ -89,7 +84,7 @@ def judge(
         at = np.arange(len(piece))
         likeliest[rows], second[rows] = two[:, 0], two[:, 1]
         first_p[rows], second_p[rows] = piece[at, two[:, 0]], piece[at, two[:, 1]]
-        burst_likeliest[first:after] = joined.argmax(1)
+        burst_likeliest[bursts] = joined.argmax(1)
     within = _within(alone, burst, sequence, steps)
     return Judged(alone, burst, within, likeliest, second, first_p, second_p, burst_likeliest, removed)
 

@@ -52,10 +52,11 @@ def aggregate(scores: Floats, truth: Ints, group: Ints, sequence: Ints, rule: Ru
     starts = np.flatnonzero(np.diff(sequence, prepend=-1))
     count = len(starts)
     predicted, confidence = np.empty(count, np.int64), np.empty(count)
-    for first, after, joined in _pieces(scores, starts, rule):
+    for own, rows in pieces(starts, len(scores)):
+        joined = _join(scores[rows], starts[own] - rows.start, rule)
         best = joined.argmax(1)
-        predicted[first:after] = best
-        confidence[first:after] = joined[np.arange(len(best)), best]
+        predicted[own] = best
+        confidence[own] = joined[np.arange(len(best)), best]
     low, high = (np.minimum.reduceat(truth, starts), np.maximum.reduceat(truth, starts)) if count else (truth, truth)
     return Sequences(
         of=np.repeat(np.arange(count), np.diff(starts, append=len(sequence))),
@@ -70,18 +71,22 @@ def probabilities(scores: Floats, sequence: Ints, rule: Rule = "mean_log") -> Fl
     """(S, L) what all crops of every sequence say together; the arguments are those of `aggregate`."""
     starts = np.flatnonzero(np.diff(sequence, prepend=-1))
     found = np.empty((len(starts), scores.shape[1]), np.float32)
-    for first, after, joined in _pieces(scores, starts, rule):
-        found[first:after] = joined
+    for own, rows in pieces(starts, len(scores)):
+        found[own] = _join(scores[rows], starts[own] - rows.start, rule)
     return found
 
 
-def _pieces(scores: Floats, starts: Ints, rule: Rule) -> Iterator[tuple[int, int, Floats]]:
-    """Probabilities of sequences first to after, a piece at a time; pieces end where a sequence does."""
+def pieces(starts: Ints, n: int) -> Iterator[tuple[slice, slice]]:
+    """Sequences and their rows, about CHUNK rows at a time; pieces end where a sequence does.
+
+    Args:
+        starts: (S,) the first row of every sequence.
+        n: Rows.
+    """
     count = len(starts)
-    firsts = np.searchsorted(starts, np.arange(0, len(scores), CHUNK))
-    for first, after in pairwise(np.unique(np.append(firsts, count))):
-        piece = scores[starts[first] : starts[after] if after < count else len(scores)]
-        yield int(first), int(after), _join(piece, starts[first:after] - starts[first], rule)
+    bounds = np.unique(np.append(np.searchsorted(starts, np.arange(0, n, CHUNK)), count)).tolist()
+    for first, after in pairwise(bounds):
+        yield slice(first, after), slice(int(starts[first]), int(starts[after]) if after < count else n)
 
 
 def _join(scores: Floats, starts: Ints, rule: Rule) -> Floats:
