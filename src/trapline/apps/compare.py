@@ -9,6 +9,8 @@ from trapline.core.comparison import Difference, differences, in_words, label_nu
 from trapline.core.errors import InputError
 from trapline.core.log import Log
 from trapline.io import tables
+from trapline.io.layout import Layout
+from trapline.io.runs import named_run
 
 HELD_OUT = "test"
 
@@ -59,12 +61,7 @@ def compare(a: str | Path, b: str | Path, *, root: str | Path = ".", log: Log | 
 
 def _scored(run: str, root: Path) -> tuple[str, pl.DataFrame]:
     """A run's name and its SCORED rows."""
-    folder = root / "runs" / run
-    if not folder.is_dir():
-        folder = Path(run)
-    if not folder.is_dir():
-        there = sorted(path.parent.name for path in (root / "runs").glob("*/params.json"))
-        raise InputError(f"there is no run {run}. Runs of this project: {', '.join(there) or 'none'}.")
+    folder = named_run(run, Layout(root).runs)
     path = folder / "scored.parquet"
     if not path.is_file():
         raise InputError(

@@ -7,9 +7,10 @@ from cyclopts import Parameter
 
 from trapline.commands.options import Flat, ProjectFolder
 from trapline.core import config, schemas
-from trapline.core.errors import InputError
 from trapline.io import tables
 from trapline.io.console import ConsoleLog
+from trapline.io.layout import Layout
+from trapline.io.runs import named_run
 from trapline.project import Project
 
 
@@ -44,12 +45,7 @@ def decide(
     """
     from trapline.apps.decide import decide_predictions
 
-    folder = project / "runs" / run
-    if not folder.is_dir():
-        folder = Path(run)
-    if not folder.is_dir():
-        there = sorted(path.parent.name for path in (project / "runs").glob("*/params.json"))
-        raise InputError(f"there is no run {run}. Runs of this project: {', '.join(there) or 'none'}.")
+    folder = named_run(run, Layout(project).runs)
     log = ConsoleLog()
     if predictions is None:
         from trapline.apps.decide import labels_of

@@ -39,6 +39,22 @@ def find_run(runs: Path, fingerprint: str) -> Path | None:
     return None
 
 
+def named_run(name: str, runs: Path) -> Path:
+    """The folder of a run: of a project by its name, or any.
+
+    Args:
+        runs: The project's folder of runs.
+
+    Raises:
+        InputError: There is none; names those there are.
+    """
+    for folder in (runs / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    there = sorted(path.parent.name for path in runs.glob("*/params.json"))
+    raise InputError(f"there is no run {name}. Runs of this project: {', '.join(there) or 'none'}.")
+
+
 def made_from(run: Path) -> dict[str, str]:
     """Fingerprints of the tables a run was trained on; empty where they are not known."""
     try:
