@@ -131,13 +131,13 @@ def _check_learnable(absent: Sequence[str], frame: pl.DataFrame, cfg: TrainConfi
         _warn("cannot be learnt: no training crops of", absent, log)
     elif absent:
         each = frame.select("labels", "group_id").explode("labels").drop_nulls("labels")
-        counts = dict(each["labels"].value_counts().rows())
-        places = dict(each.group_by("labels").agg(pl.col("group_id").n_unique()).rows())
+        rows = each.group_by("labels").agg(pl.len(), pl.col("group_id").n_unique()).rows()
+        found = {label: (crops, places) for label, crops, places in rows}
         raise InputError(
-            f"{len(absent)} of {len(places)} labels cannot be learnt, for none of their crops is in train. Split again "
+            f"{len(absent)} of {len(found)} labels cannot be learnt, for none of their crops is in train. Split again "
             "(trapline split: its search puts rare labels into train first), leave them out (trapline dataset "
             "--exclude LABEL, or --rare drop), or train without them: trapline train --unlearnable keep.",
-            [f"{label}: {counts[label]:,} crops at {places[label]} places" for label in absent],
+            ["{}: {:,} crops at {} places".format(label, *found[label]) for label in absent],
         )
 
 
