@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -16,7 +16,7 @@ from trapline.project import Project
 
 def _make(
     stage: str,
-    cfg: config.Section | dict[str, Any] | None,
+    options: Mapping[str, object],
     project: Path,
     save: bool,
     max_failures: int | None,
@@ -24,7 +24,6 @@ def _make(
 ) -> None:
     """Run one stage with options, after the stale ones before it."""
     opened = Project(project, ConsoleLog())
-    options: dict[str, Any] = cfg if isinstance(cfg, dict) else given(cfg)
     if save and options:
         opened.save(stage, options)
         options = {}
@@ -50,7 +49,7 @@ def ingest(
     save: Save = False,
 ) -> None:
     """Read annotation files into tables: images, locations, boxes, labels."""
-    _make("ingest", cfg, project, save, None)
+    _make("ingest", given(cfg), project, save, None)
 
 
 def fetch(
@@ -67,7 +66,7 @@ def fetch(
     if retry_failed:
         opened = Project(project, ConsoleLog())
         opened.log.note(f"{opened.retry_failed():,} images that failed are tried again")
-    _make("fetch", cfg, project, save, max_failures)
+    _make("fetch", given(cfg), project, save, max_failures)
 
 
 def crop(
@@ -114,7 +113,7 @@ def crop(
         opened.check_crops()
     if stream and save:
         opened.save("fetch", {"stream": True})
-    _make("crop", cfg, project, save, max_failures, {"fetch": {"stream": True}} if stream else None)
+    _make("crop", given(cfg), project, save, max_failures, {"fetch": {"stream": True}} if stream else None)
 
 
 def dataset(
@@ -125,7 +124,7 @@ def dataset(
     max_failures: MaxFailures = None,
 ) -> None:
     """Decide which crops teach which label."""
-    _make("dataset", cfg, project, save, max_failures)
+    _make("dataset", given(cfg), project, save, max_failures)
 
 
 def split(
@@ -137,7 +136,7 @@ def split(
     plot: Annotated[Path | None, Parameter(help="Draw each label's share per split to this file (.svg, .png).")] = None,
 ) -> None:
     """Assign every camera to train, val or test."""
-    _make("split", cfg, project, save, max_failures)
+    _make("split", given(cfg), project, save, max_failures)
     if plot is not None:
         from trapline.apps.split_plot import plot as draw
 
@@ -154,7 +153,7 @@ def embed(
     max_failures: MaxFailures = None,
 ) -> None:
     """Compute features of every crop with a frozen model."""
-    _make("embed", cfg, project, save, max_failures)
+    _make("embed", given(cfg), project, save, max_failures)
 
 
 def train(
@@ -208,7 +207,7 @@ def predict(
         alone = {"--label-index": label_index, "--crops": crops, "--out": out, "--image-size": image_size,
                  "--mean": mean, "--std": std, "--probabilities": probabilities or None}  # fmt: skip
         only_with("--classifier (a model that trapline did not train)", alone)
-        _make("predict", cfg, project, save, max_failures)
+        _make("predict", given(cfg), project, save, max_failures)
         return
     if label_index is None or out is None:
         raise InputError(
@@ -261,7 +260,7 @@ def evaluate(
         alone = {"--examples": examples, "--target-mapping": target_mapping, "--crops": crops, "--name": name,
                  "--out": out}  # fmt: skip
         only_with("--outputs (scores of another tool)", alone)
-        _make("evaluate", cfg, project, save, max_failures)
+        _make("evaluate", given(cfg), project, save, max_failures)
         return
     if out is None:
         raise InputError("--outputs needs --out FOLDER, where the report and the tables go.")
@@ -272,8 +271,7 @@ def evaluate(
     if examples is None:
         opened = Project(project, log)
         table, splits, crops = opened.table("examples"), opened.table("splits"), crops or opened.layout.crops
-        given = {option: getattr(cfg, option) for option in cfg.model_fields_set} if cfg is not None else {}
-        cfg = opened.config.evaluate.model_copy(update=given)
+        cfg = opened.config.evaluate.model_copy(update=given(cfg))
     else:
         table, splits, notes = example_csv.read(examples)
         for note in notes:
