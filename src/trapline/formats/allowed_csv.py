@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from trapline.core.errors import InputError
+from trapline.formats import csv_table
 
 COLUMNS = ("label", "location", "region")
 
@@ -15,10 +16,7 @@ def read(path: Path) -> pl.DataFrame:
     Raises:
         InputError: It is missing, not such a CSV, or names no label.
     """
-    try:
-        table = pl.read_csv(path.read_bytes(), infer_schema=False)
-    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"the list of allowed labels {path} cannot be read: {str(error).splitlines()[0]}.") from None
+    table = csv_table.read(path, "the list of allowed labels")
     table = table.rename({name: name.strip().lstrip("\ufeff").casefold() for name in table.columns})
     if "label" not in table.columns:
         raise InputError(

@@ -6,6 +6,7 @@ import polars as pl
 
 from trapline.core import schemas
 from trapline.core.errors import InputError
+from trapline.formats import csv_table
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
 
 REQUIRED = ("path", "dataset", "location", "label")
@@ -68,12 +69,7 @@ def read(path: Path, dataset: str) -> Annotations:
 
 
 def _table(path: Path) -> pl.DataFrame:
-    try:
-        table = pl.read_csv(path, infer_schema=False)  # a location 007 is no number
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path} is not a CSV table: {str(error).splitlines()[0]}.") from None
+    table = csv_table.read(path)
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
         raise InputError(

@@ -12,6 +12,7 @@ import polars as pl
 from trapline.core.box_columns import SIDES
 from trapline.core.errors import InputError
 from trapline.core.places import stamps
+from trapline.formats import csv_table
 from trapline.formats.annotations import IMAGE_COLUMNS, OBJECT_COLUMNS, Annotations, complete
 from trapline.io import tables
 
@@ -76,12 +77,7 @@ def read(path: Path) -> Annotations:
         InputError: It is missing, not CSV, has no column of paths or labels, or has boxes and does not say in which
             unit.
     """
-    try:
-        table = pl.read_csv(path, infer_schema=False)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path} is not a CSV table: {str(error).splitlines()[0]}.") from None
+    table = csv_table.read(path)
     names = columns(table.columns)
     missing = [name for name in (PATH, "label") if name not in names]
     if missing:

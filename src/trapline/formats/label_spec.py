@@ -16,6 +16,7 @@ import polars as pl
 from trapline.core import label_rules
 from trapline.core.errors import InputError
 from trapline.core.label_rules import LabelRules
+from trapline.formats import csv_table
 
 CSV_COLUMNS = ("output_label", "type", "content")
 
@@ -119,7 +120,7 @@ def _read_json(path: Path) -> dict[str, Entry]:
 
 
 def _read_csv(path: Path, problems: _Problems) -> dict[str, Entry]:
-    table = _read_table(path, "label specification")
+    table = csv_table.read(path, "label specification")
     missing = [name for name in CSV_COLUMNS if name not in table.columns]
     if missing:
         raise InputError(f"label specification {path} lacks the columns {', '.join(missing)}.")
@@ -154,17 +155,8 @@ def _add(entry: Entry, selection: Selection, kind: str, content: str) -> None:
 
 def _read_taxonomy(path: Path) -> pl.DataFrame:
     """dataset, dataset_label as given, and the taxonomic levels in lower case."""
-    table = _read_table(path, "taxonomy")
+    table = csv_table.read(path, "taxonomy")
     if list(table.columns[:2]) != ["dataset", "dataset_label"] or len(table.columns) == 2:
         raise InputError(f"taxonomy {path} needs the columns dataset, dataset_label, then taxonomic levels.")
     table = table.rename({name: name.strip().casefold() for name in table.columns})
     return table.with_columns(pl.col(table.columns[2:]).str.strip_chars().str.to_lowercase())
-
-
-def _read_table(path: Path, what: str) -> pl.DataFrame:
-    try:
-        return pl.read_csv(path, infer_schema=False)
-    except OSError as error:
-        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from None
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{what} {path} is not a CSV table: {str(error).splitlines()[0]}.") from None

@@ -6,7 +6,7 @@ import polars as pl
 
 from trapline.core.errors import InputError
 from trapline.core.places import clock
-from trapline.formats import image_csv
+from trapline.formats import csv_table, image_csv
 
 IMAGES = ("path", "location", "sequence", "datetime")
 # Our column -> what others call it, Camtrap DP and camtrapR among them; the first one there counts.
@@ -24,7 +24,7 @@ def read_images(path: Path) -> pl.DataFrame:
         InputError: It is not CSV, has no column of paths and one of location, sequence and datetime, lists an image
             twice with different facts, or holds times that cannot be read.
     """
-    table = _read(path)
+    table = csv_table.read(path)
     names = image_csv.columns(table.columns)
     if "path" not in names or not {"location", "sequence", "datetime"} & set(names):
         raise InputError(
@@ -56,7 +56,7 @@ def read_deployments(path: Path) -> pl.DataFrame:
     Raises:
         InputError: It is not such a CSV, or has days that cannot be read, or that end before they begin; lists all.
     """
-    table = _read(path)
+    table = csv_table.read(path)
     plain = {name.strip().casefold().replace(" ", "_"): name for name in reversed(table.columns)}
     found = {
         ours: plain[match]
@@ -88,7 +88,7 @@ def read_regions(path: Path) -> dict[str, str]:
     Raises:
         InputError: It is not such a CSV.
     """
-    table = _read(path)
+    table = csv_table.read(path)
     table = table.rename({name: name.strip().casefold() for name in table.columns})
     if not {"location", "region"} <= set(table.columns):
         raise InputError(f"{path} has the columns {', '.join(table.columns[:12])}; it needs `location` and `region`.")
@@ -100,10 +100,3 @@ def _days(texts: pl.Series) -> pl.Series:
     """Days of times, or of days alone."""
     times = clock(texts).dt.date()
     return times.fill_null(texts.str.to_date("%Y-%m-%d", strict=False)).alias(texts.name)
-
-
-def _read(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_csv(path.read_bytes(), infer_schema=False)
-    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path} cannot be read as CSV: {str(error).splitlines()[0]}.") from None
