@@ -95,7 +95,7 @@ def _with_sequences(scores: pl.DataFrame, gap_s: float) -> pl.DataFrame:
         scores = scores.with_columns(unlike=pl.lit(None, pl.Boolean))
     images = scores.select("file", "captured_at", "location_id").unique("file", keep="first", maintain_order=True)
     images = images.select(
-        "captured_at", image_id="file", dataset=pl.lit(""), place=pl.coalesce("location_id", pl.lit(None, pl.String))
+        "captured_at", image_id="file", dataset=pl.lit(""), place=pl.col("location_id").cast(pl.String)
     )
     found = images.select(file="image_id", burst=bursts(images, gap_s))
     several = pl.col("location_id").n_unique().over("sequence_id") > 1
