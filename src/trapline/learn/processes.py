@@ -4,7 +4,6 @@ The gradients are added up in one message per step. With them go the loss and wh
 all do the same next. One process is the same with nobody to talk to.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import chain
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from trapline.core import torchrun
 from trapline.core.errors import TraplineError
 
 Value = TypeVar("Value")
@@ -101,8 +101,7 @@ class Processes:
 
 def join(device: torch.device) -> Processes:
     """Meet the processes that torchrun started beside this one, as its environment variables say; or be alone."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    if torchrun.place()[1] == 1:
         return Processes()
     if not distributed.is_initialized():
         if device.type == "cuda":

@@ -3,13 +3,13 @@
 Torch is imported inside them, so that `status` and the light stages never wait for it.
 """
 
-import os
 from collections.abc import Mapping
-from typing import cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
-from trapline.core import config, schemas
+from trapline.core import config, schemas, torchrun
 from trapline.core.config import Section
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.folds import folds_of, held_out, rotate
@@ -19,6 +19,10 @@ from trapline.io import tables
 from trapline.io.ledger import Parts, file_digest, fingerprint
 from trapline.io.runs import find_or_begin_run, made_from
 from trapline.steps.step import Context, Made, write
+
+if TYPE_CHECKING:
+    from trapline.learn.clock import Clock
+    from trapline.stages.train import TrainResult
 
 
 def _require_pictures(context: Context) -> None:
@@ -56,7 +60,6 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     """Examples and splits -> a run with checkpoints. Continues an interrupted run made from the same inputs."""
     _require_pictures(context)
     from trapline.learn.clock import Clock
-    from trapline.stages.train import train as train_stage
 
     train_cfg = cast(config.TrainConfig, cfg)
     splits = context.table("splits")
@@ -71,19 +74,27 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
         run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, made, inputs)
         log.note(f"run {run_dir.name}" + (f" (fold {number} of {len(turns)} held out)" if folds else ""))
         _tell_others(train_cfg, (run_dir.name, turn.to_dicts(), train_cfg.model_dump(mode="json")))
-        result = train_stage(
-            context.table("examples"),
-            turn,
-            train_cfg,
-            crops_dir=context.layout.crops,
-            run_dir=run_dir,
-            log=log,
-            root=context.layout.root,
-            clock=clock,
-        )
+        result = _train_run(context, turn, train_cfg, run_dir, clock, log)
         found.append((run_dir.name, file_digest(result.checkpoint)))
     names = [name for name, _ in found]
     return Made({"run": fingerprint([digest for _, digest in found])}, {"run": names[0], "runs": names})
+
+
+def _train_run(
+    context: Context, splits: pl.DataFrame, cfg: config.TrainConfig, run_dir: Path, clock: "Clock", log: Log
+) -> "TrainResult":
+    from trapline.stages.train import train as train_stage
+
+    return train_stage(
+        context.table("examples"),
+        splits,
+        cfg,
+        crops_dir=context.layout.crops,
+        run_dir=run_dir,
+        log=log,
+        root=context.layout.root,
+        clock=clock,
+    )
 
 
 Told = tuple[str, list[dict[str, object]], dict[str, object]]  # run, SPLITS rows, options
@@ -98,32 +109,24 @@ def _tell_others(cfg: config.TrainConfig, told: Told | None) -> Told | None:
 
 def is_beside() -> bool:
     """Whether torchrun started this process beside a first one."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+    return torchrun.place()[0] > 0
 
 
 def train_beside(context: Context, cfg: config.TrainConfig) -> None:
     """Train along with the first process, for every run that it names, until it lets this one go."""
     from trapline.learn.clock import Clock
-    from trapline.stages.train import train as train_stage
 
     clock = Clock(cfg.time_budget_s)
     while (told := _tell_others(cfg, None)) is not None:
         name, turn, options = told
-        train_stage(
-            context.table("examples"),
-            pl.DataFrame(turn, schema=schemas.SPLITS.columns),
-            config.TrainConfig.model_validate(options),
-            crops_dir=context.layout.crops,
-            run_dir=context.layout.run(name),
-            log=Log(),
-            root=context.layout.root,
-            clock=clock,
-        )
+        splits = pl.DataFrame(turn, schema=schemas.SPLITS.columns)
+        own = config.TrainConfig.model_validate(options)
+        _train_run(context, splits, own, context.layout.run(name), clock, Log())
 
 
 def let_others_go(cfg: config.TrainConfig) -> None:
     """End `train_beside` in the processes that torchrun started beside this one, if any."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if torchrun.place()[1] > 1:
         _tell_others(cfg, None)
 
 
