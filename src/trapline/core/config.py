@@ -222,7 +222,7 @@ class TrainConfig(Section):
 
     inert: ClassVar[frozenset[str]] = frozenset(
         {"num_workers", "checkpoint_minutes", "micro_batch", "compile", "max_disk", "time_budget"}
-        | {"log_extreme_examples", "unlearnable"}
+        | {"log_extreme_examples", "unlearnable", "track"}
     )
 
     mode: Literal["finetune", "probe"] = "finetune"
@@ -284,6 +284,8 @@ class TrainConfig(Section):
     """Stop cleanly before this much time is over, as in 8h or 90min; the same command then goes on."""
     log_extreme_examples: int = Field(default=0, ge=0)
     """Val crops of each label shown in TensorBoard: so many most confidently right, wrong, and missed."""
+    track: Literal["mlflow", "wandb", "comet"] | None = None
+    """Tell this service, too, what metrics.jsonl says. Its package must be installed and set up."""
     seed: int = 0
     """Fixes batch order, augmentation and initial weights."""
 

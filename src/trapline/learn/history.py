@@ -1,4 +1,4 @@
-"""A run's story: one JSON line per epoch, and the same as TensorBoard scalars."""
+"""A run's story: one JSON line per epoch, and the same as TensorBoard scalars and in a tracking service."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from trapline.io.atomic import disk_error
+from trapline.learn.tracking import Tracker
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -23,10 +24,12 @@ class History:
         run_dir: The run's folder.
         size: Bytes of metrics.jsonl that the checkpoint knows; what a kill left beyond them is cut off.
         epoch: The first epoch still to come, from which TensorBoard is to forget.
+        tracker: Is told every line, too. Default: nobody is.
     """
 
-    def __init__(self, run_dir: Path, *, size: int, epoch: int):
+    def __init__(self, run_dir: Path, *, size: int, epoch: int, tracker: Tracker | None = None):
         self.path = run_dir / METRICS
+        self._tracker = tracker
         try:
             with open(self.path, "ab") as stream:
                 stream.truncate(size)
@@ -52,6 +55,8 @@ class History:
                 if value is not None and name != "epoch":
                     self._scalars.add_scalar(name, value, row["epoch"])
             self._scalars.flush()
+        if self._tracker is not None:
+            self._tracker.log(row)
         return size
 
     def show_scalar(self, name: str, value: float, epoch: int) -> None:
@@ -79,5 +84,7 @@ class History:
 
     def close(self) -> None:
         """End the writer's thread. What it could not write was told before, or is told by what comes next."""
+        if self._tracker is not None:
+            self._tracker.close()
         with contextlib.suppress(OSError):
             self._scalars.close()

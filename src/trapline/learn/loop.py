@@ -29,6 +29,7 @@ from trapline.learn.loader import Drawn, batches, load_ahead, sampling_weights, 
 from trapline.learn.processes import Processes
 from trapline.learn.step import NotFinite, Stepper
 from trapline.learn.task import Progress, Task, unreadable
+from trapline.learn.tracking import Tracker
 from trapline.learn.transforms import Transform, load_for_training, to_input
 from trapline.learn.validation import Judgement, judge
 from trapline.learn.weights import Weights
@@ -139,7 +140,7 @@ class Training:
             self.now.micro_batch = self.stepper.micro_batch
         processes.meet()  # before the first writes what the others may still be reading
         first = self.now.epoch + 1 if self.resumed else 0
-        self.history = History(run_dir, size=self.now.metrics_size, epoch=first) if processes.first else None
+        self.history = self._history(first) if processes.first else None
         self.board = Board(self.history, task, transform, extremes=cfg.log_extreme_examples)
 
     def resume_or_start(self) -> None:
@@ -279,6 +280,10 @@ class Training:
         if cfg.micro_batch:
             found.micro_batch = cfg.micro_batch
         return found
+
+    def _history(self, first_epoch: int) -> History:
+        tracker = Tracker(self.cfg.track, self.run_dir, self.trained["config"], self.log)
+        return History(self.run_dir, size=self.now.metrics_size, epoch=first_epoch, tracker=tracker)
 
     def _stepper(self, precision: str, micro_batch: int, *, on_trial: bool = True) -> Stepper:
         """What takes the steps, or tries them out."""

@@ -15,7 +15,7 @@ from trapline.formats.ms_classification import read_label_index
 from trapline.io import atomic, provenance
 from trapline.io.ledger import fingerprint
 from trapline.learn import device as devices
-from trapline.learn import processes, weights
+from trapline.learn import processes, tracking, weights
 from trapline.learn.clock import Clock
 from trapline.learn.examples import Lesson, lesson
 from trapline.learn.keeping import BEST, LAST
@@ -115,6 +115,7 @@ def train(
     clock = clock or Clock(cfg.time_budget_s)
     if not cfg.planned_epochs and cfg.head_start == "random":
         raise InputError("0 epochs train nothing without a probe: set epochs to 1 or more, or head_start to probe.")
+    tracking.check(cfg.track)
     device = devices.resolve(cfg.device)
     together = processes.join(device)
     if not together.first:
