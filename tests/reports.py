@@ -9,9 +9,10 @@ import polars as pl
 from PIL import Image
 
 from trapline.core import schemas
+from trapline.core.judged import LeftOut
 from trapline.core.metrics import confusion
 from trapline.core.scorecard import Scored, scorecard
-from trapline.report.page import LeftOut, Material
+from trapline.report.page import Material
 
 SPLITS = ("val", "test")
 

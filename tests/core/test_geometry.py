@@ -164,6 +164,13 @@ def test_square_crops(drawn):
             assert low <= 0
 
 
+@pytest.mark.parametrize(("orientation", "box"), [(2, (0.0, 0.0, 1e-9, 1.0)), (3, (0.0, 0.0, 1.0, 1e-9))])
+def test_a_sliver_at_the_far_edge_is_one_pixel(orientation, box):
+    """Hypothesis found it: within rounding of the edge, the box began behind the last pixel and ended before it."""
+    header = Header(1, 1, orientation)
+    assert crop_window(resolve(GivenBox(*box, "fraction", "raw"), header), 1, 1, "tight") == (0, 0, 1, 1)
+
+
 @given(
     st.tuples(*[st.floats(-2, 2)] * 2, *[st.floats(0, 2, exclude_min=True)] * 2),
     st.integers(1, 5000),

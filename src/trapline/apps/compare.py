@@ -10,7 +10,7 @@ from trapline.core.errors import InputError
 from trapline.core.log import Log
 from trapline.io import tables
 from trapline.io.layout import Layout
-from trapline.io.runs import named_run
+from trapline.io.runs import is_multilabel, named_run, read_json
 
 HELD_OUT = "test"
 
@@ -63,6 +63,11 @@ def _scored(run: str, root: Path) -> tuple[str, pl.DataFrame]:
     """A run's name and its SCORED rows."""
     folder = named_run(run, Layout(root).runs)
     path = folder / "scored.parquet"
+    if is_multilabel(read_json(folder / "params.json")):
+        raise InputError(
+            f"run {folder.name} was trained with --multilabel, and compare pairs crops that have one label each. "
+            "Its own figures stand in its report.html and metrics.parquet."
+        )
     if not path.is_file():
         raise InputError(
             f"run {folder.name} is not evaluated yet: "

@@ -17,6 +17,7 @@ from trapline.core.metrics import Floats, Ints, Real
 from trapline.core.rollup import Ladder
 from trapline.formats import allowed_csv, calibration_json, places_csv, taxonomy_csv
 from trapline.io import tables
+from trapline.io.runs import is_multilabel, read_json
 from trapline.report import count_figure
 from trapline.stages.decide import Decisions, decide
 
@@ -54,6 +55,11 @@ def decide_predictions(
         TraplineError: The disk refuses.
     """
     labels = labels_of(run_dir)
+    if is_multilabel(read_json(run_dir / "params.json")):
+        raise InputError(
+            f"run {run_dir.name} was trained with --multilabel: each label has a probability of its own, and decide "
+            "chooses one label per box. Take a run trained without it."
+        )
     scores = _read(predictions, labels)
     if images_table is not None:
         scores = _add_images(scores, places_csv.read_images(images_table), images_table.name, log)

@@ -9,6 +9,7 @@ import polars as pl
 from trapline.core.config import TrainConfig
 from trapline.core.errors import TraplineError
 from trapline.io import tables
+from trapline.io.runs import read_lines
 
 HELD_OUT = "test"
 
@@ -23,7 +24,7 @@ class RunRow:
         epochs: Finished epochs; None before the first checkpoint.
         planned: Epochs asked for.
         best_val: Its best macro recall on val (mean average precision where crops have several labels), if any.
-        test, low, high: Macro recall at the test locations and its 95% interval; None until it is evaluated.
+        test, low, high: The same at the test locations and its 95% interval; None until it is evaluated.
         crops, labels: How much it learns from.
         seconds: Training time of the finished epochs.
         differs: Option -> value, of those that are not the same in all runs.
@@ -68,48 +69,36 @@ def runs(folder: Path) -> list[RunRow]:
 
 
 def _row(run: Path, params: _Params, differs: dict[str, object]) -> RunRow:
-    story = [_loads(line, run) for line in _text(run / "metrics.jsonl").splitlines()]
-    scores = [row.get(name) for row in story for name in ("val_macro_recall", "val_mean_ap")]
-    test = _test_figure(run / "metrics.parquet")
+    story = read_lines(run / "metrics.jsonl")
+    named = "val_mean_ap" if params.config.get("multilabel") else "val_macro_recall"
+    scores = [score for row in story if isinstance(score := row.get(named), int | float)]
     config = params.config
+    judged_by = "macro_average_precision" if config.get("multilabel") else "macro_recall"
+    test = _test_figure(run / "metrics.parquet", judged_by)
     planned = 0 if config.get("mode") == "probe" else config.get("epochs")
     done = (run / "done.json").exists()
     return RunRow(
         name=run.name,
         state="evaluated" if test else "trained" if done else "begun",
-        epochs=max((int(row["epoch"]) for row in story), default=None),
+        epochs=max((epoch for row in story if isinstance(epoch := row.get("epoch"), int)), default=None),
         planned=planned if isinstance(planned, int) else 0,
-        best_val=max((score for score in scores if score is not None), default=None),
+        best_val=max(scores, default=None),
         test=test.get("value"),
         low=test.get("low"),
         high=test.get("high"),
         crops=sum(params.train.values()),
         labels=len(params.labels),
-        seconds=sum(float(row.get("seconds") or 0) for row in story),
+        seconds=sum(took for row in story if isinstance(took := row.get("seconds"), int | float)),
         differs=differs,
     )
 
 
-def _test_figure(path: Path) -> dict[str, float | None]:
+def _test_figure(path: Path, name: str) -> dict[str, float | None]:
     if not path.exists():
         return {}
     wanted = pl.col("split").eq(HELD_OUT) & pl.col("label").eq("") & pl.col("group_kind").eq("")
-    found = tables.read(path).filter(wanted & pl.col("name").eq("macro_recall"))
+    found = tables.read(path).filter(wanted & pl.col("name").eq(name))
     return found.select("value", "low", "high").row(0, named=True) if found.height else {}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return ""
-
-
-def _loads(line: str, run: Path) -> dict:
-    try:
-        return msgspec.json.decode(line, type=dict)
-    except msgspec.DecodeError as error:
-        raise TraplineError(f"{run / 'metrics.jsonl'} is damaged ({error}).") from None
 
 
 def _decode(path: Path, kind: type[_Params]) -> _Params:

@@ -161,7 +161,7 @@ def _at_level(scored: Scored, level: Level) -> list[Figure]:
         return []
     predicted = taxonomy.predicted_at(level, scored.scores)
     named = Named(level.of[scored.truth], predicted, scored.group, level.taxa, scored.split)
-    averages, each = scorecard.naming(named)
+    averages, each = scorecard.naming(named.tally)
     labels = scorecard.plain("labels", float((named.support > 0).sum()), len(named.truth))
     return [*scorecard.headline(named), *(figure for figure in averages if figure.name == "macro_f1"), labels, *each]
 
@@ -202,7 +202,7 @@ def _of_sequences(scored: Scored, burst: sequences.Sequences) -> list[Figure]:
     ]
     everything = Named(burst.truth, burst.predicted, burst.group, scored.labels, scored.split, "sequences")
     named = everything.part(single)
-    averages, each = scorecard.naming(named)
+    averages, each = scorecard.naming(named.tally)
     given = Named(scored.truth, burst.predicted[burst.of], scored.group, scored.labels, scored.split)
     crops = [replace(figure, name=f"crop_{figure.name}") for figure in scorecard.headline(given)]
     return [*counts, *scorecard.headline(named), *(f for f in averages if f.name == "macro_f1"), *crops, *each]

@@ -120,8 +120,8 @@ Pixels = tuple[int, int, int, int]
 
 def box_pixels(box: ResolvedBox, width_px: int, height_px: int) -> Pixels:
     """The box grown to whole pixels of a displayed image of `width_px` x `height_px`; at least one pixel."""
-    left = max(math.floor(box.x * width_px + ROUNDING_PX), 0)
-    top = max(math.floor(box.y * height_px + ROUNDING_PX), 0)
+    left = min(max(math.floor(box.x * width_px + ROUNDING_PX), 0), width_px - 1)
+    top = min(max(math.floor(box.y * height_px + ROUNDING_PX), 0), height_px - 1)
     right = min(max(math.ceil((box.x + box.w) * width_px - ROUNDING_PX), left + 1), width_px)
     bottom = min(max(math.ceil((box.y + box.h) * height_px - ROUNDING_PX), top + 1), height_px)
     return left, top, right, bottom

@@ -36,6 +36,39 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """Counts of a split's crops, by group and label: all that recall, precision and F1 rest on.
+
+    Args:
+        total: n crops.
+        crops: (G, L) crops of each label.
+        hits: (G, L) of these, those given it.
+        naming: (G, L) crops given each label.
+        labels: L names.
+        split: Its name, for the reasons.
+        what: What is counted, for the reasons.
+    """
+
+    total: int
+    crops: Real
+    hits: Real
+    naming: Real
+    labels: Sequence[str]
+    split: str
+    what: str = "crops"
+
+    @cached_property
+    def support(self) -> NDArray[np.int64]:
+        """(L,) crops per label."""
+        return self.crops.sum(0).astype(np.int64)
+
+    @cached_property
+    def times(self) -> NDArray[np.int64]:
+        """(L,) crops per label that was given."""
+        return self.naming.sum(0).astype(np.int64)
+
+
+@dataclass(frozen=True)
 class Named:
     """n crops (or sequences) of one split, or of a part of one, with the label each was given.
 
@@ -89,6 +122,11 @@ class Named:
     def naming(self) -> Real:
         """(G, L) crops by group and predicted label."""
         return metrics.group_counts(self.group, self.predicted, self.groups, len(self.labels))
+
+    @property
+    def tally(self) -> Tally:
+        """Its counts."""
+        return Tally(len(self.truth), self.crops, self.hits, self.naming, self.labels, self.split, self.what)
 
     def by_true(self, values: Real | None = None) -> Real:
         """(G, L) sums of `values` (default: crops) by group and true label."""
@@ -160,45 +198,48 @@ def scorecard(scored: Scored, top_k: Sequence[int], majority: int) -> list[Figur
         "majority_accuracy": metrics.majority_accuracy(named.support, majority),
     }
     counts = [plain(name, value, crops) for name, value in values.items()]
-    averages, per_label = naming(named)
-    ap, ap_per_label = _average_precision(scored)
+    averages, per_label = naming(named.tally)
+    ap, ap_per_label = average_precisions(named.tally, scored.scores, scored.group, lambda label: scored.truth == label)
     places = zip(scored.labels, (named.crops > 0).sum(0), named.support, strict=True)
     where = [Figure("groups", label, float(n), None, None, int(support), None) for label, n, support in places]
     ranked = list(_ranked(scored, top_k))
     return [*headline(named), *ranked, *losses(scored), *counts, *averages, *ap, *per_label, *ap_per_label, *where]
 
 
-def naming(named: Named) -> tuple[list[Figure], list[Figure]]:
+def naming(tally: Tally) -> tuple[list[Figure], list[Figure]]:
     """Precision, recall and F1: their averages (macro and weighted; recall's are `headline`), and every label's."""
-    count, absent = len(named.labels), named.support == 0
-    missing = f"no {named.split} {named.what} of this label"
-    if not len(named.truth):
+    count, absent = len(tally.labels), tally.support == 0
+    missing = f"no {tally.split} {tally.what} of this label"
+    if not tally.total:
         names = ("macro_f1", "weighted_f1", "macro_precision", "weighted_precision")
         rows = [Figure(name, label, None, None, None, 0, missing)
-                for name in ("recall", "precision", "f1") for label in named.labels]  # fmt: skip
-        return [Figure(name, "", None, None, None, 0, f"no {named.what}") for name in names], rows
-    recall = intervals.ratio_spread(named.hits, named.crops)
-    precision = intervals.ratio_spread(named.hits, named.naming)
+                for name in ("recall", "precision", "f1") for label in tally.labels]  # fmt: skip
+        return [Figure(name, "", None, None, None, 0, f"no {tally.what}") for name in names], rows
+    recall = intervals.ratio_spread(tally.hits, tally.crops)
+    precision = intervals.ratio_spread(tally.hits, tally.naming)
     # An absent label has no F1, whatever was mistaken for it: that shows in the other labels' recall.
-    both = np.where(absent, 0, named.crops + named.naming)
-    f1 = intervals.ratio_spread(np.where(absent, 0, 2 * named.hits), both)
+    both = np.where(absent, 0, tally.crops + tally.naming)
+    f1 = intervals.ratio_spread(np.where(absent, 0, 2 * tally.hits), both)
     averages = []
     for name, found in (("f1", f1), ("precision", precision)):
-        averages.append(_overall(named, f"macro_{name}", metrics.macro(found.value), intervals.mean(found)))
-        average = intervals.weighted(found, named.crops)
-        averages.append(_overall(named, f"weighted_{name}", float(average.value[0]), intervals.mean(average)))
-    times = named.confusion.sum(0)
+        averages.append(
+            _overall(tally.total, tally.what, f"macro_{name}", metrics.macro(found.value), intervals.mean(found))
+        )
+        average = intervals.weighted(found, tally.crops)
+        averages.append(
+            _overall(tally.total, tally.what, f"weighted_{name}", float(average.value[0]), intervals.mean(average))
+        )
     of_absent = np.where(absent, missing, "")
     rows = []
     for name, found, support, reasons in (
-        ("recall", recall, named.support, of_absent),
-        ("precision", precision, times, np.where(times == 0, "never predicted", "")),
-        ("f1", f1, named.support, of_absent),
+        ("recall", recall, tally.support, of_absent),
+        ("precision", precision, tally.times, np.where(tally.times == 0, "never predicted", "")),
+        ("f1", f1, tally.support, of_absent),
     ):
         low, high = intervals.each(found)
         for n in range(count):
             value = found.value[n], low[n], high[n]
-            rows.append(figure(name, named.labels[n], *value, int(support[n]), str(reasons[n])))
+            rows.append(figure(name, tally.labels[n], *value, int(support[n]), str(reasons[n])))
     return averages, rows
 
 
@@ -217,9 +258,11 @@ def losses(scored: Scored, suffix: str = "") -> list[Figure]:
         sums = [scored.named.by_true(values), scored.named.crops, scored.named.by_true(values**2)]
         found = intervals.ratio_spread(*sums)
         macro = intervals.mean(found, scale)
-        rows.append(_overall(scored.named, f"macro_{name}{suffix}", metrics.macro(found.value), macro))
+        rows.append(_overall(crops, scored.named.what, f"macro_{name}{suffix}", metrics.macro(found.value), macro))
         found = intervals.ratio_spread(*(part.sum(1, keepdims=True) for part in sums))
-        rows.append(_overall(scored.named, f"{name}{suffix}", float(found.value[0]), intervals.mean(found, scale)))
+        rows.append(
+            _overall(crops, scored.named.what, f"{name}{suffix}", float(found.value[0]), intervals.mean(found, scale))
+        )
     return rows
 
 
@@ -245,9 +288,9 @@ def _macro_and_plain(named: Named, hits: Real, macro: str, whole: str) -> Iterat
         yield from (Figure(name, "", None, None, None, 0, f"no {named.what}") for name in (macro, whole))
         return
     found = intervals.ratio_spread(hits, named.crops)
-    yield _overall(named, macro, metrics.macro(found.value), intervals.mean(found))
+    yield _overall(len(named.truth), named.what, macro, metrics.macro(found.value), intervals.mean(found))
     found = intervals.ratio_spread(hits.sum(1, keepdims=True), named.crops.sum(1, keepdims=True))
-    yield _overall(named, whole, float(found.value[0]), intervals.mean(found))
+    yield _overall(len(named.truth), named.what, whole, float(found.value[0]), intervals.mean(found))
 
 
 def _ranked(scored: Scored, top_k: Sequence[int]) -> Iterator[Figure]:
@@ -257,52 +300,63 @@ def _ranked(scored: Scored, top_k: Sequence[int]) -> Iterator[Figure]:
             yield from _macro_and_plain(scored.named, hits, f"macro_top{k}_recall", f"top{k}_accuracy")
 
 
-def _average_precision(scored: Scored) -> tuple[list[Figure], list[Figure]]:
-    """Its averages, macro and weighted, and every label's."""
-    named, name = scored.named, "average_precision"
-    missing = f"no {scored.split} crops of this label"
-    if not len(scored.truth):
+def average_precisions(
+    tally: Tally, scores: Floats, group: Ints, positive: Callable[[int], NDArray[np.bool_]]
+) -> tuple[list[Figure], list[Figure]]:
+    """Average precision: its averages, macro and weighted, and every label's.
+
+    Args:
+        tally: Counts of the same crops.
+        scores: (n, L) probabilities.
+        group: (n,) group numbers.
+        positive: Of a label's number, (n,) whether each crop has it.
+    """
+    name, missing = "average_precision", f"no {tally.split} crops of this label"
+    if not tally.total:
         averages = [plain(f"{kind}_{name}", float("nan"), 0) for kind in ("macro", "weighted")]
-        return averages, [Figure(name, label, None, None, None, 0, missing) for label in scored.labels]
-    found = _average_precision_spread(scored)
-    average = intervals.weighted(found, named.crops)
+        return averages, [Figure(name, label, None, None, None, 0, missing) for label in tally.labels]
+    found = _average_precision_spread(tally, scores, group, positive)
+    average = intervals.weighted(found, tally.crops)
+    of = (tally.total, tally.what)
     averages = [
-        _overall(named, f"macro_{name}", metrics.macro(found.value), intervals.mean(found)),
-        _overall(named, f"weighted_{name}", float(average.value[0]), intervals.mean(average)),
+        _overall(*of, f"macro_{name}", metrics.macro(found.value), intervals.mean(found)),
+        _overall(*of, f"weighted_{name}", float(average.value[0]), intervals.mean(average)),
     ]
     low, high = intervals.each(found)
     return averages, [
-        figure(name, scored.labels[n], found.value[n], low[n], high[n], int(named.support[n]), missing)
-        for n in range(len(scored.labels))
+        figure(name, tally.labels[n], found.value[n], low[n], high[n], int(tally.support[n]), missing)
+        for n in range(len(tally.labels))
     ]
 
 
-def _average_precision_spread(scored: Scored) -> Spread:
-    named, count = scored.named, len(scored.labels)
-    values, influence = np.full(count, np.nan), np.zeros((named.groups, count))
+def _average_precision_spread(
+    tally: Tally, scores: Floats, group: Ints, positive: Callable[[int], NDArray[np.bool_]]
+) -> Spread:
+    groups, count = tally.crops.shape
+    values, influence = np.full(count, np.nan), np.zeros((groups, count))
 
     def measure(start: int) -> None:
-        columns = np.ascontiguousarray(scored.scores[:, start : start + BLOCK].T)
+        columns = np.ascontiguousarray(scores[:, start : start + BLOCK].T)
         for n, score in enumerate(columns, start):
-            if not named.support[n]:
+            if not tally.support[n]:
                 continue
-            positive = scored.truth == n
+            own = positive(n)
             # Crops below the lowest positive are in no threshold that counts, and move nothing.
-            counting = score >= score[positive].min()
+            counting = score >= score[own].min()
             values[n], influence[:, n] = metrics.average_precision(
-                positive[counting], score[counting], scored.group[counting], named.groups
+                own[counting], score[counting], group[counting], groups
             )
 
     with ThreadPoolExecutor(2) as threads:  # numpy sorts without the interpreter's lock
         list(threads.map(measure, range(0, count, BLOCK)))
-    total = named.crops.sum(0)
+    total = tally.crops.sum(0)
     # AP also moves with other labels' crops, wherever they are: half is the leverage that covered best (95-96% for the
     # macro AP of 10 to 40 simulated locations, where the full one covered 99% with double the width).
-    return intervals.spread(values, influence, named.crops, intervals.share_unit(values, total), most_leverage=0.5)
+    return intervals.spread(values, influence, tally.crops, intervals.share_unit(values, total), most_leverage=0.5)
 
 
-def _overall(named: Named, name: str, value: float, ends: tuple[float, float]) -> Figure:
-    return figure(name, "", value, *ends, len(named.truth), f"no {named.what}")
+def _overall(total: int, what: str, name: str, value: float, ends: tuple[float, float]) -> Figure:
+    return figure(name, "", value, *ends, total, f"no {what}")
 
 
 def figure(name: str, label: str, value: float, low: float, high: float, support: int, undefined: str) -> Figure:

@@ -78,3 +78,31 @@ def options_of(params: Path) -> dict[str, object]:
     if not isinstance(config, dict):
         raise InputError(f"{params} is no params.json of a training: it lacks the options under `config`.")
     return {name: value for name, value in config.items() if name != "device"}
+
+
+def is_multilabel(params: Mapping[str, object]) -> bool:
+    """Whether a run's params.json says that crops may have several labels."""
+    config = params.get("config")
+    return isinstance(config, dict) and bool(config.get("multilabel"))
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object; empty where the file is missing or damaged."""
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_lines(path: Path) -> list[dict[str, object]]:
+    """One JSON object per line, as of metrics.jsonl; damaged lines (a kill tore the last one) are skipped."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            row = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue
+        if isinstance(row, dict):
+            found.append(row)
+    return found

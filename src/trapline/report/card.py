@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from trapline.report import confidence, figures, wording
-from trapline.report.page import SPLIT_ORDER, Material, provenance
+from trapline.report.origin import provenance
+from trapline.report.page import SPLIT_ORDER, Material
 from trapline.report.wording import Cell, Figures, count, percent
 
 LABELS = 25

@@ -81,6 +81,7 @@ def learning_curves(epochs: Sequence[Mapping[str, object]], best_epoch: object) 
     """How val accuracy and the losses went over the epochs; charts without any point are left out."""
     wanted = (
         ("Accuracy on val", [("macro recall", "val_macro_recall", "a"), ("accuracy", "val_accuracy", "b")], True),
+        ("Mean average precision on val", [("mean average precision", "val_mean_ap", "a")], True),
         ("Loss", [("val", "val_loss", "a"), ("train", "train_loss", "b")], False),
     )
     charts = [_chart(title, epochs, lines, shares, best_epoch) for title, lines, shares in wanted]

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-import jinja2
 import msgspec
 import numpy as np
 import polars as pl
@@ -13,23 +11,16 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from trapline.core import schemas
+from trapline.core.judged import LeftOut
 from trapline.report import cells, confidence, figures, gallery, wording
+from trapline.report.html import environment
+from trapline.report.origin import provenance
 from trapline.report.wording import Cell, Figures
 
 SHOWN_LOCATIONS = 50
 MARKED_OFF = 0.1  # a label's share of a split this far from the average is worth a look
 FEW_LABELS = 40  # up to these, the matrix is read at a glance and few confusions are told in words
 SPLIT_ORDER = ("test", "seen", "val", "train")
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Crops that no figure counts: `crops` of them, completing "crops ...", e.g. "without a prediction"."""
-
-    reason: str
-    detail: str | None
-    crops: int
-    first: str
 
 
 @dataclass(frozen=True)
@@ -134,7 +125,7 @@ def render(material: Material) -> str:
     occurring = len(figures.matrix_labels(confusion))
     locations = _locations(judged, found, split)
     behind = cells.cells(judged, labels, material.crops_dir, pictures=material.gallery > 0)
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         material=material,
         split=split,
         here=_here(split, other),
@@ -218,17 +209,6 @@ def _levels(found: Figures, split: str | None) -> list[tuple[str, Cell, Cell]]:
         (level, found(split, "macro_recall", "", "level", level), accuracy)
         for level, accuracy in found.groups(split, "level")
     ]
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("trapline.report"),
-        autoescape=True,  # labels and file names are hostile input
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _standings(material: Material, found: Figures, split: str | None) -> list[Standing]:
@@ -321,39 +301,6 @@ def _most(crops: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     """The most frequent value of `by` at every location: location, *by, crops."""
     counted = crops.group_by("location", *by).len().sort("len", *by, descending=[True, *[False] * len(by)])
     return counted.group_by("location", maintain_order=True).first()
-
-
-def provenance(material: Material) -> list[tuple[str, str]]:
-    """Where all this comes from, as name and value."""
-    params = material.params
-    config = params.get("config")
-    config = config if isinstance(config, dict) else {}
-    versions = params.get("versions")
-    trained_with = versions if isinstance(versions, dict) else {}
-    transform = params.get("transform")
-    sizes = transform if isinstance(transform, dict) else {}
-    entries = [
-        ("Scores of" if params.get("scores_of") else "Run", params.get("scores_of") or material.run),
-        ("Model", params.get("model") or config.get("model")),
-        ("Input size", _pixels(params.get("image_size") or config.get("image_size") or sizes.get("image_size"))),
-        ("Labels", ", ".join(material.labels) if len(material.labels) <= 30 else f"{len(material.labels)}"),
-        ("Best epoch", material.done.get("best_epoch")),
-        ("Epochs trained", material.done.get("epochs")),
-        ("Trained with", ", ".join(f"{name} {version}" for name, version in trained_with.items())),
-        ("Trained on", params.get("machine")),
-        ("Trained by", params.get("code")),
-        ("Training data fingerprint", params.get("fingerprint")),
-        ("Evaluated data fingerprint", material.fingerprint),
-        ("Evaluated with", ", ".join(f"{name} {version}" for name, version in material.versions.items())),
-        ("Evaluated on", material.machine),
-        ("Evaluated by", f"trapline {material.code}" if material.code else ""),
-        ("Evaluated at", material.made_at),
-    ]
-    return [(name, str(value)) for name, value in entries if value not in (None, "")]
-
-
-def _pixels(size: object) -> str:
-    return f"{size} × {size} px" if isinstance(size, int) else ""
 
 
 def _share_rows(shares: pl.DataFrame) -> list[dict[str, object]]:

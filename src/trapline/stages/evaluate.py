@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -16,20 +16,20 @@ from trapline.core.calibration import Calibration
 from trapline.core.config import EvaluateConfig
 from trapline.core.errors import TraplineError
 from trapline.core.folds import folds_of
+from trapline.core.judged import SEEN, SPLITS, LeftOut, join
 from trapline.core.log import Log
 from trapline.core.metrics import Floats, label_balanced_weights
 from trapline.core.scorecard import Scored, gaps, top_ks
+from trapline.core.several import Several, names_of, several_scorecard
 from trapline.core.taxonomy import levels
 from trapline.formats import calibration_json, outputs
-from trapline.io import atomic, provenance, tables
+from trapline.io import atomic, provenance, runs, tables
 from trapline.io.ledger import fingerprint
 from trapline.report import card
-from trapline.report.page import LeftOut, Material, render
+from trapline.report import several as several_page
+from trapline.report.page import Material, render
 from trapline.report.split_figure import shares
 from trapline.report.wording import count
-
-SEEN = "seen"
-SPLITS = (*schemas.SPLIT_NAMES, SEEN)
 
 
 def evaluate(
@@ -67,9 +67,12 @@ def evaluate(
     """
     params = _read_params(run_dir)
     labels = [str(label) for label in params["labels"]]  # type: ignore[attr-defined]
-    frame, matrix, left_out = _join(predictions, examples, splits, labels)
+    several = runs.is_multilabel(params)
+    frame, matrix, left_out = join(predictions, examples, splits, labels, several=several)
     _tell(frame, examples.height, left_out, log)
     usable = frame.filter(pl.col("left_out").is_null()).sort("group_id", "sequence", "crop_id")
+    if several:
+        return _evaluate_several(usable, matrix, left_out, params, labels, cfg, run_dir=run_dir, crops_dir=crops_dir)
     parts = {name: usable.filter(pl.col("split") == name) for name in SPLITS}
     known = _calibrate(_scored(parts["val"], matrix, labels, "val"), cfg, cross_validated=bool(folds_of(splits)))
     majority = _majority(usable, labels)
@@ -92,28 +95,19 @@ def evaluate(
     _write_summaries(run_dir, found, labels, cfg)
     _say_what_it_saves(written["thresholds"], known, log)
     material = Material(
-        run=run_dir.name,
-        params=params,
-        epochs=_read_lines(run_dir / "metrics.jsonl"),
-        done=_read_json(run_dir / "done.json"),
-        labels=labels,
+        **_origin(run_dir, params, labels, usable),
         majority=labels[majority],
         metrics=written["metrics"],
         crops=written["scored"],
         confusion={name: part.confusion for name, part in found.items()},
         left_out=left_out,
-        fingerprint=_fingerprint(usable),
-        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        versions={name: version(name) for name in ("trapline", "polars", "numpy")},
         crops_dir=crops_dir,
         gallery=cfg.gallery,
         shares=shares(examples, splits),
         turns=len(folds_of(splits)) if (splits["split"] == "test").all() else 0,
         seed=cfg.seed,
-        calibration=_read_json(run_dir / "calibration.json"),
+        calibration=runs.read_json(run_dir / "calibration.json"),
         tables={name: written[name] for name in ("reliability", "thresholds", "threshold_curves")},
-        machine=provenance.machine(),
-        code=provenance.code(),
     )
     atomic.replace_text(run_dir / "report.html", render(material))
     if cfg.card:
@@ -121,83 +115,87 @@ def evaluate(
     return schemas.METRICS.check(written["metrics"])
 
 
-def _join(
-    predictions: pl.DataFrame, examples: pl.DataFrame, splits: pl.DataFrame, labels: Sequence[str]
-) -> tuple[pl.DataFrame, Floats, list[LeftOut]]:
-    """One row per example: its label, split, place, time, the row of its scores, and in `left_out` why it cannot be
-    scored (or null); the scores; and the examples that are left out, by reason."""
-    width = getattr(predictions.schema["scores"], "size", len(labels))
-    if predictions.height and width != len(labels):
-        if predictions["scores"].null_count() < predictions.height:
-            raise TraplineError(
-                f"the predictions hold {width} scores per crop, but the run's params.json names {len(labels)} labels: "
-                "they are of another run. Make them again with `trapline predict`."
-            )
-        predictions = predictions.with_columns(scores=pl.lit(None, pl.Array(pl.Float32, len(labels))))
-    rows = predictions.select("crop_id", "failure", unread=pl.col("scores").is_null() | pl.col("failure").is_not_null())
-    readable = predictions["scores"].drop_nulls() if predictions["scores"].null_count() else predictions["scores"]
-    matrix = readable.to_numpy() if len(readable) else np.zeros((0, len(labels)), np.float32)
-    row = (predictions["scores"].is_not_null().cast(pl.Int64).cum_sum() - 1).clip(lower_bound=0)
-    finite = pl.Series(_finite(matrix), dtype=pl.Boolean)
-    numbers = finite.gather(row) if len(finite) else pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
-    several_datasets = examples["dataset"].n_unique() > 1
+def _evaluate_several(
+    usable: pl.DataFrame,
+    matrix: Floats,
+    left_out: Sequence[LeftOut],
+    params: dict[str, object],
+    labels: Sequence[str],
+    cfg: EvaluateConfig,
+    *,
+    run_dir: Path,
+    crops_dir: Path,
+) -> pl.DataFrame:
+    """The same of a run whose crops may have several labels: metrics.parquet, outputs_{split}.csv.gz, report.html.
 
-    def named(*columns: str) -> pl.Expr:
-        """Unique among datasets."""
-        name = pl.coalesce(*columns)
-        return pl.concat_str("dataset", name, separator="/") if several_datasets else name
+    Nothing is calibrated: calibration.json says so.
+    """
+    number = {label: n for n, label in enumerate(labels)}
+    figures, mistakes = [], []
+    for name in SPLITS:
+        part = usable.filter(pl.col("split") == name)
+        truth = np.zeros((part.height, len(labels)), bool)
+        for row, own in enumerate(part["labels"]):
+            truth[row, [number[label] for label in own]] = True
+        scores = matrix[part["row"].to_numpy()] if part.height else np.zeros((0, len(labels)), np.float32)
+        scored = Several(truth, scores, part["group_id"].rle_id().cast(pl.Int64).to_numpy(), labels, name)
+        figures += [
+            {"checkpoint_id": run_dir.name, "split": name, "group_kind": "", "group_value": "", **vars(figure)}
+            for figure in several_scorecard(scored)
+        ]
+        names = [",".join(own) for own in part["labels"]]
+        rows = outputs.Outputs(part["crop_id"].to_list(), names, np.ones(part.height), labels, scores)
+        outputs.write_outputs(run_dir / f"outputs_{name}.csv.gz", rows)
+        mistakes.append(_surest_mistakes(part, scored).with_columns(split=pl.lit(name)))
+    metrics = schemas.METRICS.check(pl.DataFrame(figures, schema=schemas.METRICS.columns, orient="row"))
+    tables.write(run_dir / "metrics.parquet", metrics, schemas.METRICS)
+    reason = "crops may have several labels, each with a probability of its own"
+    calibration_json.write(run_dir / "calibration.json", calibration.none(labels, reason))
+    wrong = pl.concat(mistakes)
+    judged = next((name for name in ("test", "val", "seen", "train") if (usable["split"] == name).any()), "")
+    material = several_page.Material(
+        **_origin(run_dir, params, labels, usable),
+        metrics=metrics,
+        mistakes=wrong.filter(pl.col("split") == judged).head(cfg.gallery),
+        left_out=left_out,
+        crops_dir=crops_dir,
+    )
+    atomic.replace_text(run_dir / "report.html", several_page.render(material))
+    return metrics
 
-    frame = (
-        examples.join(rows.with_columns(row=row, numbers=numbers), on="crop_id", how="left")
-        .join(splits.select("group_id", "split"), on="group_id", how="left")
-        .select(
+
+def _surest_mistakes(part: pl.DataFrame, scored: Several) -> pl.DataFrame:
+    """Crops of which a label is said wrong: crop_id, label, predicted, location, score (that label's probability of
+    being as it was said), the surest first."""
+    wrong = scored.truth != scored.said
+    how_far = np.where(wrong, np.abs(scored.scores - scored.truth), 0).astype(np.float64)
+    return (
+        part.select(
             "crop_id",
-            "group_id",
-            "labels",
-            "failure",
-            "unread",
-            "numbers",
-            "row",
-            label=pl.col("labels").list.first(),
-            location=named("location_id", "group_id"),
-            camera=named("camera_id", "location_id", "group_id"),
-            hour=pl.col("captured_at").dt.hour().cast(pl.Int64),
-            light=pl.when("infrared").then(pl.lit("infrared")).when(~pl.col("infrared")).then(pl.lit("day")),
-            sequence=named("sequence_id"),
-            split=pl.when((pl.col("split") == "train") & pl.col("heldback")).then(pl.lit(SEEN)).otherwise("split"),
+            "location",
+            label=pl.Series(names_of(scored.truth, scored.labels), dtype=pl.String),
+            predicted=pl.Series(names_of(scored.said, scored.labels), dtype=pl.String),
+            score=pl.Series(how_far.max(1, initial=0), dtype=pl.Float64),
         )
-        .with_columns(
-            left_out=pl.when(pl.col("split").is_null())
-            .then(pl.lit("of a group without a split"))
-            .when(pl.col("labels").list.len() == 0)
-            .then(pl.lit("without a label"))
-            .when(pl.col("labels").list.len() > 1)
-            .then(pl.lit("with several labels"))
-            .when(~pl.col("label").is_in(list(labels)))
-            .then(pl.lit("of a label that the model does not know"))
-            .when(pl.col("unread").is_null())
-            .then(pl.lit("without a prediction"))
-            .when("unread")
-            .then(pl.lit("that could not be read"))
-            .when(~pl.col("numbers"))
-            .then(pl.lit("with scores that are not numbers"))
-        )
+        .filter(pl.col("score") > 0)
+        .sort("score", "crop_id", descending=[True, False])
     )
-    lost = frame.filter(pl.col("left_out").is_not_null()).with_columns(
-        detail=pl.when(pl.col("left_out") == "that could not be read")
-        .then("failure")
-        .when(pl.col("left_out").str.contains("does not know"))
-        .then("label")
-    )
-    groups = lost.group_by("left_out", "detail").agg(crops=pl.len(), first=pl.col("crop_id").min())
-    groups = groups.sort("crops", "left_out", "detail", descending=[True, False, False])
-    return frame.drop("labels", "unread", "numbers", "failure"), matrix, [LeftOut(*found) for found in groups.rows()]
 
 
-def _finite(matrix: Floats) -> np.ndarray:
-    """(n,) whether all scores of a row are numbers."""
-    sums = matrix.sum(1) if len(matrix) else np.zeros(0, np.float32)  # one that is not a number spoils the sum
-    return np.isfinite(sums)
+def _origin(run_dir: Path, params: dict[str, object], labels: Sequence[str], usable: pl.DataFrame) -> dict[str, Any]:
+    """What a page says of the run and of this evaluation."""
+    return {
+        "run": run_dir.name,
+        "params": params,
+        "epochs": runs.read_lines(run_dir / "metrics.jsonl"),
+        "done": runs.read_json(run_dir / "done.json"),
+        "labels": labels,
+        "fingerprint": _fingerprint(usable),
+        "made_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": {name: version(name) for name in ("trapline", "polars", "numpy")},
+        "machine": provenance.machine(),
+        "code": provenance.code(),
+    }
 
 
 def _tell(frame: pl.DataFrame, examples: int, left_out: Sequence[LeftOut], log: Log) -> None:
@@ -300,34 +298,13 @@ def _say_what_it_saves(table: pl.DataFrame, known: Calibration, log: Log) -> Non
 
 def _fingerprint(usable: pl.DataFrame) -> str:
     """Of what was evaluated: every crop's name, label, group and split."""
-    rows = usable.select("crop_id", "label", "group_id", "split").sort("crop_id")
+    named = pl.col("labels").list.join(",")
+    rows = usable.select("crop_id", label=named, group_id="group_id", split="split").sort("crop_id")
     return fingerprint(rows.write_csv())
 
 
 def _read_params(run_dir: Path) -> dict[str, object]:
-    params = _read_json(run_dir / "params.json")
+    params = runs.read_json(run_dir / "params.json")
     if not isinstance(params.get("labels"), list) or not params["labels"]:
         raise TraplineError(f"{run_dir / 'params.json'} is missing or names no labels: {run_dir.name} is not a run.")
     return params
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    """A JSON object; empty where the file is missing or damaged."""
-    try:
-        found = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _read_lines(path: Path) -> list[dict[str, object]]:
-    """One JSON object per line; damaged lines are skipped."""
-    found = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            row = msgspec.json.decode(line)
-        except msgspec.DecodeError:
-            continue
-        if isinstance(row, dict):
-            found.append(row)
-    return found
