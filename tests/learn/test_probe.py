@@ -63,3 +63,43 @@ def test_install():
     head = nn.Linear(4, 2)
     probe.install(head, np.ones((2, 4), np.float32), np.full(2, 3, np.float32))
     assert head(torch.ones(1, 4)).tolist() == [[7.0, 7.0]]
+
+
+def places(signal, noise, seed=0, groups=12, each=30):
+    """Two labels in every place; `signal` features tell them, and `noise` features tell them in that place only."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(groups), each)
+    labels = rng.integers(0, 2, len(group))
+    true = rng.normal(0, 1, (len(group), signal)) + 0.8 * labels[:, None]
+    place = rng.normal(0, 1.5, (groups, 2, noise))[group, labels]  # what a camera's background adds to a label
+    features = np.hstack([true, place + rng.normal(0, 0.3, place.shape)]) if noise else true
+    return features, labels, np.ones(len(group)), group, 2
+
+
+def test_the_penalty_stays_where_no_other_is_clearly_better():
+    features, labels, weights, group, n = places(signal=4, noise=0)
+    assert probe.choose_penalty(10 * features, labels, weights, group, n, seed=0) == probe.PENALTY_C
+    assert probe.choose_penalty(features, labels, weights, group // 6, n, seed=0) == probe.PENALTY_C  # two places
+
+
+def test_a_penalty_that_is_better_at_places_left_out_is_chosen():
+    """One faint feature among many that are alike: only a weak penalty lets it decide."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(12), 30)
+    labels = rng.integers(0, 2, len(group))
+    shared = rng.normal(0, 1, (len(group), 1))
+    features = shared + rng.normal(0, 0.05, (len(group), 30))
+    features[:, 0] = shared[:, 0] + 0.4 * (labels - 0.5)
+    args = (features, labels, np.ones(len(group)), group, 2)
+    chosen = probe.choose_penalty(*args, seed=0)
+    assert chosen > probe.PENALTY_C
+
+    def held_out(penalty):
+        right = []
+        for place in range(12):
+            train = group != place
+            weight, bias = probe.fit(features[train], labels[train], np.ones(train.sum()), 2, penalty)
+            right += list((features[~train] @ weight.T + bias).argmax(1) == labels[~train])
+        return np.mean(right)
+
+    assert held_out(chosen) > held_out(probe.PENALTY_C) + 0.05

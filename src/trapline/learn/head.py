@@ -46,7 +46,13 @@ def start(
     paths = [task.paths[k] for k in chosen]
     with log.progress("features for the probe", len(paths), "crops") as advance:
         found = features(paths, advance)
-    weight, bias = probe.fit(found, task.targets[chosen], task.weights[chosen], len(task.labels))
+    rows = (found, task.targets[chosen], task.weights[chosen])
+    penalty = probe.choose_penalty(*rows, task.groups[chosen], len(task.labels), cfg.seed)
+    if penalty != probe.PENALTY_C:
+        log.note(
+            f"probe: a penalty of C = {penalty:g} does better at places left out than the usual {probe.PENALTY_C:g}"
+        )
+    weight, bias = probe.fit(*rows, len(task.labels), penalty)
     for head in heads:
         assert head is not None
         probe.install(head, weight, bias)

@@ -282,7 +282,7 @@ class Training:
         return found
 
     def _history(self, first_epoch: int) -> History:
-        tracker = Tracker(self.cfg.track, self.run_dir, self.trained["config"], self.log)
+        tracker = Tracker(self.cfg.track, self.run_dir, self.trained.get("config", {}), self.log)
         return History(self.run_dir, size=self.now.metrics_size, epoch=first_epoch, tracker=tracker)
 
     def _stepper(self, precision: str, micro_batch: int, *, on_trial: bool = True) -> Stepper:

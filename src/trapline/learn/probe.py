@@ -8,18 +8,27 @@ import warnings
 
 import numpy as np
 import torch
+from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
 from torch import nn
 
-# Inverse strength of the L2 penalty on standardised features. From 1e-3 to 1 the macro recall at held-out cameras
-# of semireal stays within 0.005 (8 splits), so that choosing it by cross-validation would only cost time.
-PENALTY_C = 0.01
+from trapline.learn.validation import judge
+
+# Inverse strength of the L2 penalty on standardised features: the best at held-out places of semireal and of the demo
+# (docs/log.md), unless another is clearly better on the crops at hand.
+PENALTY_C = 0.001
+OTHERS_C = (0.0001, 0.01, 0.1)
+TURNS = 3  # of cross-validation, over groups
+TRIED_CROPS = 1_500  # at most so many choose the penalty: a few seconds
 MAX_CROPS = 20_000  # beyond this a probe gains little; bounds memory and time
 NEVER = -10.0  # bias of a label without training crops, below any other
 
 
-def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+def fit(
+    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels: int, penalty: float = PENALTY_C
+) -> tuple[np.ndarray, np.ndarray]:
     """Class-balanced, L2-regularised multinomial logistic regression on standardised features.
 
     Args:
@@ -27,6 +36,7 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels:
         labels: Label index of each row, [n]; at least two different ones. Or float [n, n_labels] of 0 and 1: then one
             regression per label, of having it or not.
         weights: Of each row, [n], >= 0; balanced over labels on top.
+        penalty: Inverse strength of the L2 penalty, > 0.
 
     Returns:
         weight [n_labels, d] and bias [n_labels] for the raw features: the standardisation is folded in.
@@ -35,8 +45,8 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels:
     scale = features.std(axis=0, dtype=np.float64)
     scale[scale < 1e-6] = 1.0
     if labels.ndim == 2:
-        return _fit_several((features - mean) / scale, labels, weights / weights.mean(), mean, scale)
-    classifier = LogisticRegression(C=PENALTY_C, class_weight="balanced", max_iter=1000)
+        return _fit_several((features - mean) / scale, labels, weights / weights.mean(), mean, scale, penalty)
+    classifier = LogisticRegression(C=penalty, class_weight="balanced", max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit((features - mean) / scale, labels, sample_weight=weights / weights.mean())
@@ -51,7 +61,7 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels:
 
 
 def _fit_several(
-    scaled: np.ndarray, labels: np.ndarray, weights: np.ndarray, mean: np.ndarray, scale: np.ndarray
+    scaled: np.ndarray, labels: np.ndarray, weights: np.ndarray, mean: np.ndarray, scale: np.ndarray, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
     weight = np.zeros((labels.shape[1], scaled.shape[1]))
     bias = np.full(labels.shape[1], NEVER)
@@ -60,7 +70,7 @@ def _fit_several(
         if own.all():
             bias[k] = -NEVER
         elif own.any():
-            classifier = LogisticRegression(C=PENALTY_C, class_weight="balanced", max_iter=1000)
+            classifier = LogisticRegression(C=penalty, class_weight="balanced", max_iter=1000)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 classifier.fit(scaled, own, sample_weight=weights)
@@ -69,9 +79,45 @@ def _fit_several(
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def choose(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Indices of the crops to fit on: all of them, or MAX_CROPS spread evenly over the labels."""
-    if len(labels) <= MAX_CROPS:
+def choose_penalty(
+    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, groups: np.ndarray, n_labels: int, seed: int
+) -> float:
+    """The penalty with the best macro recall (mean average precision of several labels) at places left out.
+
+    PENALTY_C stays unless another is better by more than a standard error of the difference: choosing among equals
+    would follow chance.
+
+    Args:
+        features, labels, weights, n_labels: As for `fit`.
+        groups: Each row's group, by number, [n].
+    """
+    chosen = choose(labels, seed, TRIED_CROPS)
+    features, labels, weights, groups = (part[chosen] for part in (features, labels, weights, groups))
+    if len(np.unique(groups)) < TURNS:
+        return PENALTY_C
+    penalties = (PENALTY_C, *OTHERS_C)
+    found = []
+    for train, test in GroupKFold(TURNS, shuffle=True, random_state=seed).split(features, groups=groups):
+        there = labels[train].any(axis=0).sum() if labels.ndim == 2 else len(np.unique(labels[train]))
+        if there < 2 or not weights[train].any():
+            return PENALTY_C
+        scores = []
+        for penalty in penalties:
+            weight, bias = fit(features[train], labels[train], weights[train], n_labels, penalty)
+            logits = (features[test] @ weight.T + bias).astype(np.float64)
+            several = labels.ndim == 2
+            judged = judge(expit(logits) if several else softmax(logits, axis=1), labels[test])
+            scores.append(judged.score or 0.0)
+        found.append(scores)
+    better = np.array(found) - np.array(found)[:, :1]  # paired: the same crops
+    error = better.std(axis=0, ddof=1) / np.sqrt(TURNS)
+    clear = np.where(better.mean(axis=0) > error, better.mean(axis=0), 0.0)
+    return penalties[int(clear.argmax())]
+
+
+def choose(labels: np.ndarray, seed: int, most: int = MAX_CROPS) -> np.ndarray:
+    """Indices of the crops to fit on: all of them, or `most` spread evenly over the labels."""
+    if len(labels) <= most:
         return np.arange(len(labels))
     if labels.ndim == 2:  # by the rarest label that each crop has
         counts = labels.sum(axis=0)
@@ -82,7 +128,7 @@ def choose(labels: np.ndarray, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         own = shuffled[labels[shuffled] == label]
         rank[own] = np.arange(len(own))
-    return np.sort(np.argsort(rank, kind="stable")[:MAX_CROPS])
+    return np.sort(np.argsort(rank, kind="stable")[:most])
 
 
 def install(head: nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
