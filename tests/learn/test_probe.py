@@ -49,14 +49,13 @@ def test_weights_count():
     assert not np.allclose(light, changed)
 
 
-def test_choose_spreads_over_labels(monkeypatch):
-    monkeypatch.setattr(probe, "MAX_CROPS", 30)
+def test_choose_spreads_over_labels():
     labels = np.repeat([0, 1, 2], [500, 300, 5])
-    chosen = probe.choose(labels, 0)
+    chosen = probe.choose(labels, 0, 30)
     assert len(chosen) == 30
     assert np.bincount(labels[chosen]).tolist() in ([13, 12, 5], [12, 13, 5])
-    np.testing.assert_array_equal(chosen, probe.choose(labels, 0))
-    np.testing.assert_array_equal(probe.choose(labels[:30], 0), np.arange(30))
+    np.testing.assert_array_equal(chosen, probe.choose(labels, 0, 30))
+    np.testing.assert_array_equal(probe.choose(labels[:30], 0, 30), np.arange(30))
 
 
 def test_install():
