@@ -1,0 +1,43 @@
+"""What `trapline predict` does with new images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trapline.core import config
+from trapline.core.errors import InputError, TooManyFailures
+from trapline.core.new_images import NewImagesConfig
+from trapline.io.console import ConsoleLog
+
+
+def predict_new(
+    images: str | None,
+    crops: Path | None,
+    out: Sequence[Path],
+    cfg: config.PredictConfig,
+    new: NewImagesConfig,
+    *,
+    detections: Path | None,
+    to: Sequence[str],
+    label_mapping: Path | None,
+    project: Path,
+    max_failures: int,
+) -> None:
+    """Classify new images, and say what was written."""
+    if images is not None and crops is not None:
+        raise InputError("--images are whole images and --crops are crops already: give one of them.")
+    if crops is not None and detections is not None:
+        raise InputError("--detections are boxes of whole images (--images); crops have none.")
+    from trapline.apps.predict_images import predict_images
+
+    log = ConsoleLog()
+    found = predict_images(
+        images if images is not None else str(crops), out, new, cfg, detections=detections, crops=crops is not None,
+        to=to, label_mapping=label_mapping, project=project, log=log,
+    )  # fmt: skip
+    for path in found.outputs:
+        log.note(f"wrote {path}")
+    if found.failed > max_failures:
+        raise TooManyFailures(
+            f"done, but {found.failed:,} of {found.images:,} images could not be read; each is in the outputs with its "
+            f"failure. Allow them: --max-failures {found.failed}."
+        )
