@@ -104,7 +104,7 @@ def test_the_detectors_file_is_completed_and_nothing_in_it_lost(desk, say):
     assert (classes["7"], classes["0"]) == ("lorry", "bee")
     named: dict[tuple[str, int], str] = {}
     for image in found["images"]:
-        for n, box in enumerate(image["detections"] or ()):
+        for n, box in enumerate(image["detections"] or []):
             if box.get("tag") is not None:
                 assert [score for _, score in box["classifications"]] == sorted(
                     (score for _, score in box["classifications"]), reverse=True

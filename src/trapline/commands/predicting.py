@@ -7,6 +7,7 @@ from trapline.core import config
 from trapline.core.errors import InputError, TooManyFailures
 from trapline.core.new_images import NewImagesConfig
 from trapline.io.console import ConsoleLog
+from trapline.project import Project
 
 
 def predict_new(
@@ -19,6 +20,10 @@ def predict_new(
     detections: Path | None,
     to: Sequence[str],
     label_mapping: Path | None,
+    images_table: Path | None,
+    locations: Path | None,
+    utc_offset: str | None,
+    decide: Path | None,
     project: Path,
     max_failures: int,
 ) -> None:
@@ -27,12 +32,13 @@ def predict_new(
         raise InputError("--images are whole images and --crops are crops already: give one of them.")
     if crops is not None and detections is not None:
         raise InputError("--detections are boxes of whole images (--images); crops have none.")
-    from trapline.apps.predict_images import predict_images
+    from trapline.apps.predict_images import Package, predict_images
 
     log = ConsoleLog()
     found = predict_images(
         images if images is not None else str(crops), out, new, cfg, detections=detections, crops=crops is not None,
-        to=to, label_mapping=label_mapping, project=project, log=log,
+        to=to, label_mapping=label_mapping, images_table=images_table, package=Package(locations, utc_offset),
+        decide=decide, project=project, log=log,
     )  # fmt: skip
     for path in found.outputs:
         log.note(f"wrote {path}")
@@ -41,3 +47,24 @@ def predict_new(
             f"done, but {found.failed:,} of {found.images:,} images could not be read; each is in the outputs with its "
             f"failure. Allow them: --max-failures {found.failed}."
         )
+
+
+def export(
+    out: Sequence[Path],
+    *,
+    to: Sequence[str],
+    label_mapping: Path | None,
+    locations: Path | None,
+    utc_offset: str | None,
+    project: Path,
+) -> None:
+    """Write the project's own predictions, and say so."""
+    from trapline.apps.predict_images import Package
+    from trapline.apps.predict_images.of_project import export_project
+
+    log = ConsoleLog()
+    export_project(
+        Project(project, log), out, to=to, label_mapping=label_mapping, package=Package(locations, utc_offset), log=log
+    )
+    for path in out:
+        log.note(f"wrote {path}")

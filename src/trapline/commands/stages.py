@@ -14,7 +14,7 @@ from trapline.io.console import ConsoleLog
 from trapline.io.runs import options_of
 from trapline.project import Project
 
-To = Literal["md", "csv", "tidy", "parquet"]
+To = Literal["md", "csv", "tidy", "parquet", "camtrap-dp", "cct"]
 
 
 def _make(
@@ -187,6 +187,10 @@ def predict(
     out: Annotated[list[Path] | None, Parameter(name=["--out", "-o"], consume_multiple=True, negative=())] = None,
     to: Annotated[list[To] | None, Parameter(consume_multiple=True, negative=())] = None,
     label_mapping: Path | None = None,
+    images_table: Path | None = None,
+    locations: Path | None = None,
+    utc_offset: str | None = None,
+    decide: Path | None = None,
     classifier: Path | None = None,
     label_index: Path | None = None,
     image_size: int | None = None,
@@ -209,10 +213,14 @@ def predict(
         detections: With images: a detector's results (MegaDetector JSON), whose boxes are classified. Default: each
             image whole, as one box.
         crops: A folder of crops instead of images: each picture is a crop.
-        out: Files to write. With images: OUT.json (MegaDetector results, as Timelapse reads them), .csv, .csv.gz,
-            .parquet.
-        to: With images: the format of each output. Default: by its ending.
-        label_mapping: With images: JSON of target -> labels, whose probabilities are summed in what is written.
+        out: Files to write, in any number: OUT.json (MegaDetector results, as Timelapse reads them), .csv and .csv.gz
+            (path and a column per label), .parquet, a Camtrap DP folder. Without images: of the project's own.
+        to: The format of each output. Default: by its ending.
+        label_mapping: JSON of target -> labels, whose probabilities are summed in what is written.
+        images_table: With images: CSV of path and any of location, datetime, sequence.
+        locations: For camtrap-dp: CSV of location, latitude, longitude.
+        utc_offset: For camtrap-dp: the zone of time stamps, such as -08:00.
+        decide: With images: a folder for answers, counts and a list to look at, as `trapline decide` makes them.
         classifier: A TorchScript or ONNX file: score the project's crops with it, or those of --crops.
         label_index: With classifier: its labels in the order of its outputs: label_index.json, or one per line.
         image_size: With classifier: the side of its input in pixels. Default: 224.
@@ -222,23 +230,32 @@ def predict(
     """
     beside = {"--label-index": label_index, "--image-size": image_size, "--mean": mean, "--std": std,
               "--probabilities": probabilities or None}  # fmt: skip
-    with_images = {"--detections": detections, "--to": to, "--label-mapping": label_mapping}
+    with_out = {"--to": to, "--label-mapping": label_mapping, "--locations": locations, "--utc-offset": utc_offset}
+    with_images = {"--detections": detections, "--images-table": images_table, "--decide": decide}
     with_images |= {f"--{name.replace('_', '-')}": value for name, value in given(new).items()}
     if classifier is not None:
-        only_with("--images (new images)", {"--images": images, **with_images})
+        only_with("--images (new images)", {"--images": images, **with_images, **with_out})
         _predict_other(classifier, label_index, out, cfg, crops, image_size, mean, std, probabilities, project,
                        max_failures)  # fmt: skip
         return
     only_with("--classifier (a model that trapline did not train)", beside)
     if images is None and crops is None:
-        only_with("--images (new images)", {"--out": out, **with_images})
+        only_with("--images (new images)", with_images)
+        if not out:
+            only_with("--out", with_out)
         _make("predict", given(cfg), project, save, max_failures)
+        if out:
+            from trapline.commands.predicting import export
+
+            export(out, to=to or [], label_mapping=label_mapping, locations=locations, utc_offset=utc_offset,
+                   project=project)  # fmt: skip
         return
     from trapline.commands.predicting import predict_new
 
     predict_new(
         images, crops, out or [], cfg or config.PredictConfig(), new or NewImagesConfig(), detections=detections,
-        to=to or [], label_mapping=label_mapping, project=project, max_failures=max_failures or 0,
+        to=to or [], label_mapping=label_mapping, images_table=images_table, locations=locations,
+        utc_offset=utc_offset, decide=decide, project=project, max_failures=max_failures or 0,
     )  # fmt: skip
 
 

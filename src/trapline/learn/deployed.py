@@ -15,6 +15,7 @@ from trapline.learn import device as devices
 from trapline.learn import objective
 from trapline.learn.checkpoint import Checkpoint
 from trapline.learn.folding import fold_norms
+from trapline.learn.models import n_features
 from trapline.learn.transforms import to_input
 
 Extra = Callable[[torch.Tensor], torch.Tensor]
@@ -50,6 +51,7 @@ class Deployed:
         self._multilabel = known.multilabel
         size = known.transform.image_size
         network = fold_norms(known.network(), torch.zeros(1, 3, size, size))
+        self.width = n_features(network)
         self._network: Any = network.to(memory_format=torch.channels_last).to(device)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:

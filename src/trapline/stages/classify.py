@@ -44,6 +44,8 @@ CLASSIFIED = {
     "file": pl.String,
     "detection": pl.Int64,  # null for an image without boxes
     "captured": pl.String,  # EXIF's DateTimeOriginal
+    "width_px": pl.Int64,  # of the image as displayed
+    "height_px": pl.Int64,
     "distance": pl.Float32,  # to what the run was trained on; null where that is not measured
     "failure": pl.String,
 }
@@ -97,13 +99,13 @@ def classify(
         ):
             rest = iter(found if found is not None else ())
             for unit, crops in zip(group, loaded, strict=True):
-                captured, why = work.told.pop(unit["file"])
+                *about, why = work.told.pop(unit["file"])
                 for box, crop in zip(unit["boxes"], crops, strict=True):
                     failure = crop if isinstance(crop, str) else None
-                    made.append((unit["file"], box["detection"], captured, failure))
+                    made.append((unit["file"], box["detection"], *about, failure))
                     values.append(next(rest) if failure is None else np.full(n_labels, np.nan, np.float32))
                 if not unit["boxes"]:
-                    made.append((unit["file"], None, captured, why))
+                    made.append((unit["file"], None, *about, why))
                     values.append(np.full(n_labels, np.nan, np.float32))
         return _rows(made, values, n_labels)
 
@@ -157,35 +159,35 @@ class _Work:
 
     def __init__(self, cfg: CropConfig, buffers: Buffers, read: Read):
         self._cfg, self._buffers, self._read = cfg, buffers, read
-        self.told: dict[str, tuple[str | None, str | None]] = {}  # file -> when it was taken, and why it failed
+        self.told: dict[str, tuple] = {}  # file -> when it was taken, its width and height, why it failed
         self._lock = threading.Lock()
 
     def crops(self, unit: dict, model: Deployed) -> Sequence[np.ndarray | str]:
         """The model's inputs of an image's boxes; in place of one that cannot be had, why."""
-        captured, failure = None, unit["failure"]
+        about, failure = (None, None, None), unit["failure"]
         found: Sequence[np.ndarray | str] = ()
         if failure is None:
             try:
-                captured, found = self._cut(unit, model)
+                about, found = self._cut(unit, model)
             except (ImageFailure, ObjectFailure) as error:
                 failure = f"{CANNOT_BE_HAD if getattr(error, 'transient', False) else ''}{error}"
         with self._lock:
-            self.told[unit["file"]] = (captured, failure)
+            self.told[unit["file"]] = (*about, failure)
         return found if failure is None else [failure] * len(unit["boxes"])
 
-    def _cut(self, unit: dict, model: Deployed) -> tuple[str | None, Sequence[np.ndarray | str]]:
+    def _cut(self, unit: dict, model: Deployed) -> tuple[tuple, Sequence[np.ndarray | str]]:
         transform = model.transform
         data = self._read(unit["key"])
         if unit["ready"]:
-            return None, [load_for_evaluation(data, transform)]
+            return (None, None, None), [load_for_evaluation(data, transform)]
         photo = Photo(data, self._cfg.max_pixels)
-        captured = image_io.taken_at(photo.image)
+        about = (image_io.taken_at(photo.image), *photo.header.displayed_px)
         if not unit["boxes"]:
-            return captured, ()
+            return about, ()
         spots = [_resolved(box, photo.header) for box in unit["boxes"]]
         places = [spot for spot in spots if isinstance(spot, geometry.ResolvedBox)]
         if not places:
-            return captured, [spot for spot in spots if isinstance(spot, str)]
+            return about, [spot for spot in spots if isinstance(spot, str)]
         made: list[np.ndarray | str] = []
         with cutting(
             photo,
@@ -200,7 +202,7 @@ class _Work:
                     made.append(spot if isinstance(spot, str) else for_evaluation(cutter.cut(spot), transform))
                 except ValueError as error:
                     made.append(str(error))
-        return captured, made
+        return about, made
 
 
 def _resolved(box: dict, header: geometry.Header) -> geometry.ResolvedBox | str:

@@ -11,21 +11,25 @@ from typing import IO, Any, Protocol
 import numpy as np
 import polars as pl
 
-from trapline.core import schemas
+from trapline.apps.predict_images.annotated import Annotated, Package, likeliest
 from trapline.core.errors import InputError
-from trapline.core.metrics import Floats
+from trapline.core.label_sums import LabelSums
+from trapline.core.log import Log
 from trapline.formats import score_csv
 from trapline.formats.megadetector_given import GivenResults
 from trapline.formats.megadetector_merged import MergedFile
 from trapline.io import atomic
-from trapline.learn.rows import as_arrays
+from trapline.learn.rows import with_values
 
+SIZES = ("width_px", "height_px")
 WHOLE_BOX = [0.0, 0.0, 1.0, 1.0]
 FORMATS = {
     "md": "MegaDetector results JSON (Timelapse)",
     "csv": "path and a column per label, as run_classifier wrote it",
     "tidy": "a row per box: image, box, likeliest label, its probability",
     "parquet": "a row per box with all probabilities (detection_scores)",
+    "camtrap-dp": "Camtrap DP 1.0.2, a folder",
+    "cct": "COCO Camera Traps JSON",
 }
 ENDINGS = {".json": "md", ".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
@@ -35,7 +39,8 @@ class Scored:
     """Some images, classified.
 
     Args:
-        rows: DETECTION_SCORES rows and `unlike`, an image's together; `scores` of the labels that are written.
+        rows: DETECTION_SCORES rows, `unlike` and the image's size (SIZES), an image's together; `scores` of the labels
+            that are written.
         records: The images as a detections file has them, in order; None where there is none.
     """
 
@@ -53,6 +58,7 @@ class About:
         given: The detections file that is completed, if there is one.
         crop_suffix: What ends a crop's name after its number; None where images are crops themselves.
         typical: The least confidence that viewers show.
+        package: What Camtrap DP wants to know besides.
     """
 
     labels: Sequence[str]
@@ -60,6 +66,7 @@ class About:
     given: GivenResults | None
     crop_suffix: str | None
     typical: float
+    package: Package
 
 
 class Output(Protocol):
@@ -78,21 +85,51 @@ def format_of(path: Path, asked: str | None) -> str:
         return asked
     name = path.name.casefold()
     found = next((kind for ending, kind in ENDINGS.items() if name.endswith(ending)), None)
+    if found is None and not path.suffix:
+        found = "camtrap-dp"
     if found is None:
         raise InputError(
-            f"the ending of {path} names no format. Endings are {', '.join(ENDINGS)}; or say it: --to "
-            f"{'|'.join(FORMATS)} (one for every --out)."
+            f"the ending of {path} names no format. Endings are {', '.join(ENDINGS)}; a name without one is a Camtrap "
+            f"DP folder; or say it: --to {'|'.join(FORMATS)} (one for every --out)."
         )
     return found
 
 
+def formats_of(outputs: Sequence[Path], to: Sequence[str], *, at_least: int = 1) -> list[str]:
+    """The format of every output.
+
+    Raises:
+        InputError: There are too few, or `to` does not fit them.
+    """
+    if len(outputs) < at_least:
+        raise InputError("nothing is to be written. Name a file: --out OUT.json")
+    if to and len(to) != len(outputs):
+        raise InputError(f"--to is given {len(to)} times and --out {len(outputs)} times: one format for every output.")
+    if len(set(outputs)) < len(outputs):
+        raise InputError("two outputs have the same name.")
+    return [format_of(path, to[n] if to else None) for n, path in enumerate(outputs)]
+
+
+def summed(rows: pl.DataFrame, sums: LabelSums | None) -> pl.DataFrame:
+    """Rows with probabilities of targets, if there are any."""
+    if sums is None:
+        return rows
+    values = rows["scores"].drop_nulls()
+    found = sums.sum(values.to_numpy()) if len(values) else np.zeros((0, len(sums.targets)), np.float32)
+    return with_values(rows, "scores", found)
+
+
 @contextmanager
-def writing(path: Path, kind: str, about: About, work: Path) -> Iterator[Output]:
+def writing(path: Path, kind: str, about: About, work: Path, log: Log) -> Iterator[Output]:
     """An output to be filled; it stands at `path` once the `with` ends well.
 
     Args:
         work: A folder for what is needed meanwhile, on the same disk.
     """
+    if kind in ("camtrap-dp", "cct"):
+        yield (whole := Annotated(about.labels, about.classifier))
+        whole.write(path, kind, about.package, log)
+        return
     begin: dict[str, Callable[..., Any]] = {"md": _md, "csv": _wide, "tidy": _tidy, "parquet": _parquet}
     with begin[kind](path, about, work) as output:
         yield output
@@ -197,7 +234,9 @@ class _Tidy:
     def add(self, piece: Scored) -> None:
         rows = piece.rows
         best, sure = likeliest(rows["scores"], self.labels)
-        table = rows.drop("scores", "failure").with_columns(label=best, probability=sure, failure=rows["failure"])
+        table = rows.drop("scores", "failure", *SIZES).with_columns(
+            label=best, probability=sure, failure=rows["failure"]
+        )
         table.write_csv(self.stream, include_header=not self.begun, datetime_format="%Y-%m-%d %H:%M:%S")
         self.begun = True
 
@@ -217,7 +256,7 @@ class _Pieces:
 
     def add(self, piece: Scored) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        piece.rows.write_parquet(self._path(self.count), compression="zstd", compression_level=1)
+        piece.rows.drop(SIZES).write_parquet(self._path(self.count), compression="zstd", compression_level=1)
         self.count += 1
 
     def join(self, path: Path) -> None:
@@ -229,30 +268,3 @@ class _Pieces:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"rows-{number:06d}.parquet"
-
-
-def likeliest(scores: pl.Series, labels: Sequence[str]) -> tuple[pl.Series, pl.Series]:
-    """The likeliest label of each row and its probability; null where there are no scores."""
-    known, names = scores.is_not_null(), list(labels)
-    best: list[str | None] = [None] * len(scores)
-    sure: list[float | None] = [None] * len(scores)
-    if known.any():
-        values = scores.drop_nulls().to_numpy()
-        top = values.argmax(1)
-        for row, label, value in zip(
-            np.flatnonzero(known.to_numpy()).tolist(), top.tolist(), values.max(1).tolist(), strict=True
-        ):
-            best[row], sure[row] = names[label], value
-    return pl.Series("label", best, dtype=pl.String), pl.Series("probability", sure, dtype=pl.Float64)
-
-
-def with_scores(rows: pl.DataFrame, values: Floats, width: int) -> pl.DataFrame:
-    """Rows with other scores, (n, width), where they have some."""
-    known = rows["scores"].is_not_null().to_numpy()
-    found = np.full((rows.height, width), np.nan, np.float32)
-    found[known] = values
-    return rows.with_columns(scores=as_arrays(found, width))
-
-
-UNLIKE = {"unlike": pl.Boolean}
-COLUMNS = {**schemas.DETECTION_SCORES.columns, **UNLIKE}
