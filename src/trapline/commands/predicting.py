@@ -1,7 +1,10 @@
-"""What `trapline predict` does with new images."""
+"""New images: the command that detects, and what `trapline predict` does with them."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from trapline.core import config
 from trapline.core.errors import InputError, TooManyFailures
@@ -68,3 +71,25 @@ def export(
     )
     for path in out:
         log.note(f"wrote {path}")
+
+
+def detect(
+    *,
+    images: Path,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    model: str = "MDV5A",
+    threshold: float | None = None,
+    python: Path | None = None,
+) -> None:
+    """Run the MegaDetector that you installed over a folder of images; its file is what `trapline predict` takes.
+
+    Args:
+        images: The folder; pictures below it too.
+        out: The results file to write (JSON).
+        model: A detector's file, or a name that MegaDetector downloads.
+        threshold: Least confidence that is kept. Default: MegaDetector's own.
+        python: The Python of the environment that MegaDetector is installed in. Default: trapline's own.
+    """
+    from trapline.apps.detect import detect as run_detector
+
+    run_detector(images, out, model=model, threshold=threshold, python=python, log=ConsoleLog())
