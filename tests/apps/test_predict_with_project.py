@@ -99,7 +99,7 @@ def test_new_images_are_compared_with_training_and_decided_on(desk, say, root):
     assert found["file"].n_unique() == 24
     assert found.columns == [*schemas.DETECTION_SCORES.columns, "unlike"]
     boxes = found.filter(pl.col("detection") == 0)
-    assert boxes.filter(pl.col("location_id") == "ridge")["unlike"].mean() < 0.3
+    assert boxes.filter(pl.col("location_id") == "ridge")["unlike"].sum() < 4
     assert found.filter(pl.col("detection").is_null())["unlike"].null_count() == 2
     answers = pl.read_csv("decided/answers.csv")
     assert answers.filter(pl.col("file").str.starts_with("fog/") & pl.col("detection").is_not_null())[

@@ -2,7 +2,8 @@
 
 Validation and a project's own predictions go through the checkpoint's network as it was trained, bit for bit the same
 every time. New pictures go through this: normalisation layers folded into the convolutions before them, channels last,
-and bfloat16 where the CPU multiplies in it (`arithmetic`). How much faster, and how equal: docs/log.md.
+and bfloat16 where the CPU multiplies in it (`arithmetic`), but for crops that are close between two labels. How much
+faster, and how equal: docs/log.md.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from trapline.learn.checkpoint import Checkpoint
 from trapline.learn.folding import fold_norms
 from trapline.learn.models import n_features
 from trapline.learn.transforms import to_input
+
+DOUBT = 0.1
+"""Probability between the two likeliest labels below which a crop is computed again in single precision: half precision
+could have named the other one."""
 
 Extra = Callable[[torch.Tensor], torch.Tensor]
 
@@ -56,22 +61,31 @@ class Deployed:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Of crops, uint8 [n, size, size, 3]: probabilities, and what `extra` makes of their features; float32."""
+        found = self._values(pixels, self.half)
+        if self.half is not None and len(self.labels) > 1:
+            scores = np.partition(found[:, : len(self.labels)], -2, axis=1)
+            doubtful = np.flatnonzero(scores[:, -1] - scores[:, -2] < DOUBT)
+            if len(doubtful):
+                found[doubtful] = self._values(pixels[doubtful], None)
+        return found
+
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """What the last layer sees of crops, float32 [n, n_features]."""
         with torch.inference_mode():
-            pooled, outputs = self._run(pixels)
+            return self._run(pixels, self.half)[0].cpu().numpy()
+
+    def _values(self, pixels: np.ndarray, half: torch.dtype | None) -> np.ndarray:
+        with torch.inference_mode():
+            pooled, outputs = self._run(pixels, half)
             found = objective.scores(outputs, multilabel=self._multilabel)
             if self.extra is not None:
                 found = torch.cat([found, self.extra(pooled)], dim=1)
             return found.cpu().numpy()
 
-    def features(self, pixels: np.ndarray) -> np.ndarray:
-        """What the last layer sees of crops, float32 [n, n_features]."""
-        with torch.inference_mode():
-            return self._run(pixels)[0].cpu().numpy()
-
-    def _run(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _run(self, pixels: np.ndarray, half: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and outputs, in single precision."""
         images = to_input(pixels, self.transform, self.device)
-        with torch.autocast(self.device.type, dtype=self.half or torch.bfloat16, enabled=self.half is not None):
+        with torch.autocast(self.device.type, dtype=half or torch.bfloat16, enabled=half is not None):
             maps = self._network.forward_features(images)
         # Pooling and the last layer take no time, and their rounding would show in the scores.
         maps = maps.float()
