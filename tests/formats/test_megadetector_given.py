@@ -5,7 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given as given_variant
+from hypothesis import settings
 
+from fuzzing import json_variants, megadetector_seeds
 from trapline.core.errors import InputError
 from trapline.formats.megadetector_given import GivenResults
 from trapline.formats.megadetector_merged import MergedFile
@@ -82,3 +85,25 @@ def test_what_cannot_be_used_is_said(tmp_path, content, expected):
     with pytest.raises(InputError) as raised:
         list(found.look())
     assert expected in str(raised.value)
+
+
+@settings(max_examples=60)
+@given_variant(json_variants(megadetector_seeds()))
+def test_any_variant_is_completed_or_refused_in_words(tmp_path_factory, text):
+    found = given(tmp_path_factory.mktemp("variant"), text)
+    stream = io.BytesIO()
+    try:
+        names = {image.file for images in found.look() for image in images}
+    except InputError:
+        return
+    merged = MergedFile(stream, ["elk"], found, classifier="me", completed="now")
+    written = []
+    for piece in found.records(2):
+        for image, record in piece:
+            merged.add(record, {})
+            written.append(image.file)
+    merged.close()
+    assert sorted(written) == sorted(names)
+    before, after = json.loads(text), json.loads(stream.getvalue())
+    assert set(before) <= set(after)
+    assert len(after["images"]) == len(names)
