@@ -97,6 +97,8 @@ def test_the_detectors_file_is_completed_and_nothing_in_it_lost(desk, say):
     assert code == 3
     assert "3 of 8 images could not be read; each is in the outputs" in text
     assert "9 boxes -> 4 classified; left out 1 of other categories, 1 below confidence 0.2, 3 could not" in text
+    (desk / "images/new.jpg").write_bytes(b"")
+    assert "1 pictures of images are not in md.json (first: new.jpg)" in say(*WITH, "--out", "o.json")[1]
     assert "1 boxes of md.json bear classifications already" in text
     given, found = json.loads((desk / "md.json").read_text()), json.loads((desk / "out.json").read_text())
     classes = found["classification_categories"]

@@ -136,6 +136,8 @@ def test_probabilities_are_calibrated(desk, say, root):
 
 def test_the_standards_validator_passes_the_package(desk, say):
     (desk / "places.csv").write_text("dataset,location,latitude,longitude\nx,ridge,1.5,2.5\nx,fog,1,2\n")
+    code, text = say(*WITH, "--out", "dp", "--utc-offset=-08:00")
+    assert (code, "Camtrap DP wants coordinates of all locations" in text) == (2, True)
     code, text = say(*WITH, "--out", "dp", "o.json", "--to", "camtrap-dp", "cct", "--locations", "places.csv",
                      "--utc-offset=-08:00", "--no-compare")  # fmt: skip
     assert code == 0, text

@@ -218,7 +218,7 @@ def predict(
         to: The format of each output. Default: by its ending.
         label_mapping: JSON of target -> labels, whose probabilities are summed in what is written.
         images_table: With images: CSV of path and any of location, datetime, sequence.
-        locations: For camtrap-dp: CSV of location, latitude, longitude.
+        locations: For camtrap-dp: CSV of dataset, location, latitude, longitude.
         utc_offset: For camtrap-dp: the zone of time stamps, such as -08:00.
         decide: With images: a folder for answers, counts and a list to look at, as `trapline decide` makes them.
         classifier: A TorchScript or ONNX file: score the project's crops with it, or those of --crops.

@@ -57,7 +57,8 @@ class GivenResults:
     n_images: int = 0
     again: int = 0
     classified: int = 0
-    _again: frozenset[int] = frozenset()  # hashes of the names that come again
+    _names: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # their hashes, sorted
+    _again: frozenset[int] = frozenset()  # hashes of those that come again
 
     def look(self) -> Iterator[list["ListedImage"]]:
         """Look through the file once, and note what it says; yields its images, so that others may look too.
@@ -82,6 +83,7 @@ class GivenResults:
                 self.values[key] = bytes(piece)
         found, counts = np.unique(np.frombuffer(names, np.int64), return_counts=True)
         self.n_images, self.again = len(found), len(names) - len(found)
+        self._names = found
         self._again = frozenset(found[counts > 1].tolist())
         if pieces.cut:
             raise pieces.unexpected(f"it ends too early, in {pieces.cut}; mend it first, or detect again")
@@ -110,6 +112,11 @@ class GivenResults:
                     waiting = []
         if waiting:
             yield waiting
+
+    def lists(self, name: str) -> bool:
+        """Whether an image of that name is in the file (once it was looked through)."""
+        at = int(np.searchsorted(self._names, hash(name)))
+        return at < len(self._names) and int(self._names[at]) == hash(name)
 
     def _pieces(self, images: msgspec.json.Decoder[list[Any]]) -> Pieces:
         return Pieces(self.path, _Every({IMAGES: images}), {}, NAME, HINT, brief=False)

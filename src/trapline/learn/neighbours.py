@@ -15,7 +15,7 @@ class Neighbours:
     """
 
     def __init__(self, features: np.ndarray, device: torch.device):
-        known = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)).to(device)
+        known = torch.from_numpy(np.array(features, dtype=np.float32)).to(device)
         self._known = functional.normalize(known, dim=1).T.contiguous()
         self._nth = min(NEIGHBOUR, len(features))
 

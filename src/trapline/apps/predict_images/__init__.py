@@ -75,7 +75,8 @@ def predict_images(
     Raises:
         InputError: Something that is named is not there, or does not fit the others.
     """
-    wanted = list(zip(outputs, formats_of(outputs, to, at_least=0 if decide is not None else 1), strict=True))
+    package = package or Package()
+    kinds = formats_of(outputs, to, package, at_least=0 if decide is not None else 1)
     found = find(predict_cfg.run, project, log)
     if decide is not None and (found.run_dir is None or found.known.multilabel):
         raise InputError("--decide needs a run whose crops have one label each: its folder holds the thresholds.")
@@ -90,14 +91,14 @@ def predict_images(
         given=given.results if isinstance(given, GivenDetections) else None,
         crop_suffix=given.crop_suffix,
         typical=TYPICAL,
-        package=package or Package(),
+        package=package,
     )
     tally = Tally()
     with lock(work / "lock"), ExitStack() as stack:
         scoring = Scoring(found, cfg, predict_cfg, Place(images), work, told=told, log=log)
         written = [
             stack.enter_context(writing(path, kind, about, work / f"rows {n}", log))
-            for n, (path, kind) in enumerate(wanted)
+            for n, (path, kind) in enumerate(zip(outputs, kinds, strict=True))
         ]
         own = [stack.enter_context(writing(decide / SCORES, "parquet", about, work / "rows", log))] if decide else []
         with log.progress("images classified", given.n_images) as advance:

@@ -104,39 +104,27 @@ class GivenDetections:
     def __init__(self, path: Path, place: Place, cfg: NewImagesConfig, labels: Sequence[str], log: Log):
         self.results = GivenResults(path)
         self._place = place
-        there, missing, first_missing, n_boxes = 0, 0, None, 0
+        there, first_missing, self.n_boxes = 0, None, 0
         for images in self.results.look():
             for image in images:
-                n_boxes += len(image.boxes)
-                if place.folder is not None and unsafe_reason(image.file) is None:
-                    if os.path.exists(place.folder / image.file):
-                        there += 1
-                    else:
-                        missing += 1
-                        first_missing = first_missing or image.file
-        results = self.results
-        self.n_images = results.n_images
+                self.n_boxes += len(image.boxes)
+                if place.folder is None or unsafe_reason(image.file) is not None:
+                    continue
+                if os.path.exists(place.folder / image.file):
+                    there += 1
+                else:
+                    first_missing = first_missing or image.file
+        self.n_images = self.results.n_images
         if not self.n_images:
             raise InputError(f"{path} lists no image.")
-        if place.folder is not None and not there:
-            raise InputError(_other_images(path, self.n_images, first_missing, place.folder))
-        if missing:
-            log.warn(
-                f"{missing:,} of {self.n_images:,} images of {path.name} are not in {place.folder} (first: "
-                f"{first_missing}); each is a row with that failure."
-            )
-        if results.again:
-            log.warn(f"{results.again:,} images are listed again in {path.name}; the first listing of each counts.")
-        if results.classified:
-            log.warn(
-                f"{results.classified:,} boxes of {path.name} bear classifications already "
-                f"({results.info.get('classifier') or 'by a classifier without a name'}): those of boxes that are "
-                "classified now are replaced, the others stay."
-            )
-        self.least = cfg.min_conf if cfg.min_conf is not None else results.typical_threshold
-        self._wanted = _wanted(results.categories, cfg.categories, labels)
+        if place.folder is not None:
+            if not there:
+                raise InputError(_other_images(path, self.n_images, first_missing, place.folder))
+            _tell_others(self.results, place.folder, log)
+        _tell_oddities(self.results, log)
+        self.least = cfg.min_conf if cfg.min_conf is not None else self.results.typical_threshold
+        self._wanted = _wanted(self.results.categories, cfg.categories, labels)
         self.left_out = {"of other categories": 0, f"below confidence {self.least:g}": 0}
-        self.n_boxes = n_boxes
 
     @property
     def crop_suffix(self) -> str:
@@ -204,6 +192,31 @@ class GivenPictures:
                 pl.lit(None, kind).alias(name) for name, kind in PLACES.items() if name != "file"
             )
             yield Piece(pl.DataFrame(units, schema=UNITS), places, {})
+
+
+def _tell_others(results: GivenResults, folder: Path, log: Log) -> None:
+    """Pictures that are there, but not in the file."""
+    others, first = 0, None
+    for name in pictures(folder):
+        if not results.lists(name):
+            others += 1
+            first = first or name
+    if others:
+        log.warn(
+            f"{others:,} pictures of {folder} are not in {results.path.name} (first: {first}): they are in no output. "
+            "Detect in them too."
+        )
+
+
+def _tell_oddities(results: GivenResults, log: Log) -> None:
+    if results.again:
+        log.warn(f"{results.again:,} images are listed again in {results.path.name}; the first listing of each counts.")
+    if results.classified:
+        log.warn(
+            f"{results.classified:,} boxes of {results.path.name} bear classifications already "
+            f"({results.info.get('classifier') or 'by a classifier without a name'}): those of boxes that are "
+            "classified now are replaced, the others stay."
+        )
 
 
 def _wanted(categories: dict[str, str], asked: Sequence[str], labels: Sequence[str]) -> set[str]:

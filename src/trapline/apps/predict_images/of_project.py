@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +40,10 @@ def export_project(
     Raises:
         InputError: Something that is named does not fit.
     """
-    kinds = formats_of(outputs, to)
+    package = package or Package()
+    if package.locations is None and project.layout.locations.exists():
+        package = replace(package, locations=project.layout.locations)
+    kinds = formats_of(outputs, to, package)
     record = project.records.read("predict")
     run = str(record.facts["run"]) if record is not None else ""
     labels = labels_of(project.layout.run(run))
@@ -54,7 +58,7 @@ def export_project(
         given=None,
         crop_suffix="",
         typical=TYPICAL,
-        package=package or Package(),
+        package=package,
     )
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
         written = [

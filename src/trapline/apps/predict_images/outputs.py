@@ -95,11 +95,11 @@ def format_of(path: Path, asked: str | None) -> str:
     return found
 
 
-def formats_of(outputs: Sequence[Path], to: Sequence[str], *, at_least: int = 1) -> list[str]:
+def formats_of(outputs: Sequence[Path], to: Sequence[str], package: Package, *, at_least: int = 1) -> list[str]:
     """The format of every output.
 
     Raises:
-        InputError: There are too few, or `to` does not fit them.
+        InputError: There are too few, `to` does not fit them, or one needs what is not given: before work is begun.
     """
     if len(outputs) < at_least:
         raise InputError("nothing is to be written. Name a file: --out OUT.json")
@@ -107,7 +107,13 @@ def formats_of(outputs: Sequence[Path], to: Sequence[str], *, at_least: int = 1)
         raise InputError(f"--to is given {len(to)} times and --out {len(outputs)} times: one format for every output.")
     if len(set(outputs)) < len(outputs):
         raise InputError("two outputs have the same name.")
-    return [format_of(path, to[n] if to else None) for n, path in enumerate(outputs)]
+    kinds = [format_of(path, to[n] if to else None) for n, path in enumerate(outputs)]
+    if "camtrap-dp" in kinds and (package.locations is None or not package.locations.exists()):
+        raise InputError(
+            "Camtrap DP wants coordinates of all locations. Give them: --locations locations.csv "
+            "(dataset,location,latitude,longitude)."
+        )
+    return kinds
 
 
 def summed(rows: pl.DataFrame, sums: LabelSums | None) -> pl.DataFrame:
