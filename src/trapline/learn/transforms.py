@@ -81,11 +81,6 @@ def read_square(path: Path | bytes, transform: Transform) -> Image.Image:
         wanted = 2 * transform.image_size
         image.draft("RGB", (min(wanted, image.width), min(wanted, image.height)))
         image = decode(image)
-    return pad(image, transform)
-
-
-def pad(image: Image.Image, transform: Transform) -> Image.Image:
-    """The image in the middle of a square of its longer side."""
     if image.width == image.height:
         return image
     side = max(image.size)
@@ -100,17 +95,8 @@ def load_for_evaluation(path: Path | bytes, transform: Transform) -> np.ndarray:
     Raises:
         ImageFailure: The file is missing or cannot be decoded.
     """
-    return _resized(read_square(path, transform), transform)
-
-
-def for_evaluation(pixels: np.ndarray, transform: Transform) -> np.ndarray:
-    """A crop's pixels, uint8 [height, width, 3], as the model sees them outside training: uint8 [size, size, 3]."""
-    return _resized(pad(Image.fromarray(np.ascontiguousarray(pixels)), transform), transform)
-
-
-def _resized(square: Image.Image, transform: Transform) -> np.ndarray:
     size = (transform.image_size, transform.image_size)
-    return np.asarray(square.resize(size, transform.resample))
+    return np.asarray(read_square(path, transform).resize(size, transform.resample))
 
 
 def load_for_training(path: Path, transform: Transform, *key: object) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""classify: boxes of new images to scores; each image decoded once, its crops cut in memory as crop stores them."""
+"""classify: boxes of new images to scores; each image decoded once, its crops made in memory as crop stores them."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from trapline.core.config import CropConfig
 from trapline.core.log import Log
 from trapline.engine.local import map_rows
 from trapline.io import images as image_io
+from trapline.io import jpeg
 from trapline.io.buffers import Buffers
 from trapline.io.cutting import cutting
 from trapline.io.images import ImageFailure
@@ -21,7 +22,7 @@ from trapline.io.photo import Photo
 from trapline.learn.deployed import Deployed
 from trapline.learn.infer import infer_many
 from trapline.learn.rows import as_arrays
-from trapline.learn.transforms import for_evaluation, load_for_evaluation
+from trapline.learn.transforms import Transform, load_for_evaluation
 
 VERSION = 1
 PART_IMAGES = 256  # what a kill can cost: some seconds
@@ -112,7 +113,7 @@ def classify(
     def still_good(done: pl.DataFrame) -> pl.Series:
         return ~done["failure"].str.starts_with(CANNOT_BE_HAD).fill_null(False)
 
-    crops = cfg.model_dump(include={"style", "max_size", "truncated", "box_frame", "max_pixels"})
+    crops = cfg.model_dump(include={"style", "max_size", "quality", "truncated", "max_pixels"})
     return map_rows(
         score,
         units,
@@ -199,10 +200,14 @@ class _Work:
         ) as cutter:
             for spot in spots:
                 try:
-                    made.append(spot if isinstance(spot, str) else for_evaluation(cutter.cut(spot), transform))
+                    made.append(spot if isinstance(spot, str) else self._stored(cutter.cut(spot), transform))
                 except ValueError as error:
                     made.append(str(error))
         return about, made
+
+    def _stored(self, piece: np.ndarray, transform: Transform) -> np.ndarray:
+        """A crop as it would be read from its file: what JPEG does to it, training saw too."""
+        return load_for_evaluation(jpeg.encode(piece, self._cfg.quality), transform)
 
 
 def _resolved(box: dict, header: geometry.Header) -> geometry.ResolvedBox | str:
