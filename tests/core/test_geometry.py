@@ -168,7 +168,7 @@ def test_square_crops(drawn):
 def test_a_sliver_at_the_far_edge_is_one_pixel(orientation, box):
     """Hypothesis found it: within rounding of the edge, the box began behind the last pixel and ended before it."""
     header = Header(1, 1, orientation)
-    assert crop_window(resolve(GivenBox(*box, "fraction", "raw"), header), 1, 1, "tight") == (0, 0, 1, 1)
+    assert crop_window(resolve(GivenBox(*box, unit="fraction", frame="raw"), header), 1, 1, "tight") == (0, 0, 1, 1)
 
 
 @given(

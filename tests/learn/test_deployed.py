@@ -31,7 +31,7 @@ def moved(network):
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit"])
 def test_folding_changes_nothing_but_the_number_of_layers(name):
     network = moved(timm.create_model(name, num_classes=4))
-    size = network.pretrained_cfg["input_size"][-1]
+    size = int(getattr(network, "pretrained_cfg")["input_size"][-1])  # noqa: B009 (unknown to the types)
     images = torch.randn(2, 3, size, size)
     folded = fold_norms(network, torch.zeros(1, 3, size, size))
     with torch.no_grad():
