@@ -3,7 +3,7 @@
     uv run python benchmarks/train.py --models tf_efficientnet_lite0 resnet18 --crops 128 --rounds 3
     on a GPU: --models efficientnet_b3 --image-size 300 --crops 2048 --batch-size 64 --workers 4
 
-The plain loop is what one writes first: timm's model, contiguous fp32, PIL and torchvision v1 transforms in a DataLoader,
+The plain loop is what one writes first: timm's model, contiguous fp32, PIL, torchvision v1 transforms, a DataLoader,
 AdamW. The bare step is ours on crops already in memory; loading alone is ours without steps. All with random weights,
 nothing frozen, BatchNorm moving, the same batch, the same crops. Rounds take turns; medians are printed, wall clock and
 CPU time.
