@@ -42,6 +42,8 @@ def root(tmp_path_factory, one_core):
         with pytest.MonkeyPatch.context() as patched:
             patched.chdir(folder)
             assert run_command(command) == 0
+        if command[0] == "train":
+            training.soften(folder / "p/runs/001-test_efficientnet/checkpoints/best.pt")
     return folder / "p"
 
 
@@ -130,6 +132,7 @@ def test_probabilities_are_calibrated(desk, say, root):
             scores[scale] = pl.read_csv("o.csv").drop("path").to_numpy()
     finally:
         path.write_text(before)
+    assert (scores[1.0].max(1) < 0.95).mean() > 0.5
     flat = np.sqrt(scores[1.0])
     assert np.allclose(scores[0.5], flat / flat.sum(1, keepdims=True), atol=1e-5)
 
