@@ -66,8 +66,7 @@ function count(decided) {
   if (decided !== undefined) meta.decided = decided;
   $("counts").textContent = `${total.toLocaleString("en")} of ${meta.total.toLocaleString("en")} crops, ${meta.decided.toLocaleString("en")} decided`;
 }
-function take(answer) {
-  version = Math.max(version, answer.version);
+function take(answer) {  // the version moves with polls alone: what answers a decision does not tell what others did
   const found = new Map(answer.rows.map((row) => [row.row, row]));
   for (const rows of chunks.values()) rows.forEach((row, k) => { if (found.has(row.row)) rows[k] = found.get(row.row); });
   for (const row of answer.rows) if (!meta.labels.includes(row.label) && row.action === "relabel") { meta.labels.push(row.label); nameLabels(); }
@@ -260,7 +259,7 @@ function nameLabels() {
   }));
 }
 async function poll() {
-  try { const answer = await ask("/api/changes?since=" + version); if (answer.version !== version || answer.decided !== meta.decided) take(answer); } catch (error) { say(error.message, true); }
+  try { const answer = await ask("/api/changes?since=" + version); if (answer.version !== version) { take(answer); version = answer.version; } } catch (error) { say(error.message, true); }
   setTimeout(poll, POLL_MS);
 }
 async function begin() {
