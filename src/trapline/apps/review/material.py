@@ -143,7 +143,7 @@ def of_list(path: Path, images: Path) -> Material:
         evidence="reason",
         issue_score="gain",
     )
-    again = f"trapline convert EXPORT {path.with_name('corrections.csv')} --to cct -o corrected.json"
+    again = f"trapline review --list {path} --images {images}"
     rows = complete(rows.unique("box_id", keep="first", maintain_order=True))
     return Material(rows, _labels(rows), path.resolve().with_name("corrections.csv"), path.name, again)
 

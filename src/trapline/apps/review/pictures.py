@@ -64,8 +64,8 @@ class Pictures:
                 raise images.ImageFailure(str(error)) from None
             side = max(box.w * image.width, box.h * image.height, 1)
             x, y = (box.x + box.w / 2) * image.width, (box.y + box.h / 2) * image.height
-            window = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
-            image = image.crop(tuple(round(value) for value in window))
+            left, top, side = round(x - side / 2), round(y - side / 2), round(side)
+            image = image.crop((left, top, left + side, top + side))
         return _scaled(image, THUMB_PX)
 
     def _kept_or(self, key: tuple[str, int], make: Any) -> bytes:
