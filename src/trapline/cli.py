@@ -20,6 +20,7 @@ HELP = {
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "detect": "Run the MegaDetector that you installed over a folder of images.",
     "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
+    "review": "Look at crops on a local page and decide: accept, relabel, exclude.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "runs": "List the trainings side by side: how far, how good, what differs.",
     "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
@@ -38,6 +39,7 @@ BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stag
     "tools": ("convert", "labels", "compare", "runs", "estimate"),
     "deciding": ("decide",),
     "predicting": ("detect",),
+    "reviewing": ("review",),
 }
 
 app = App(

@@ -36,8 +36,8 @@ def test_every_line_that_cannot_be_applied_is_named(tmp_path):
         read(tmp_path, HEADER + "i,b1,delete,,,,\ni,b2,accept,,,,\ni,b3,relabel,fox, ,,\ni,b4,,,,,\n")
     assert str(caught.value).splitlines() == [
         f"{tmp_path}/corrections.csv holds 3 lines that cannot be applied:",
-        "  - line 2: action 'delete' is none of accept, relabel, exclude, unsure",
-        "  - line 5: action None is none of accept, relabel, exclude, unsure",
+        "  - line 2: action 'delete' is none of accept, relabel, exclude, unsure, undo",
+        "  - line 5: action None is none of accept, relabel, exclude, unsure, undo",
         "  - line 4: relabel without a label in `to`",
     ]
 

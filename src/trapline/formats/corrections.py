@@ -1,4 +1,7 @@
-"""corrections.csv: a person's decisions on boxes; appended, never rewritten; the last row for a box wins."""
+"""corrections.csv: a person's decisions on boxes; appended, never rewritten; the last row for a box wins.
+
+A row `undo` takes back the last decision for its box that still stands: the one before it stands again.
+"""
 
 from pathlib import Path
 
@@ -8,7 +11,8 @@ from trapline.core.errors import InputError
 
 COLUMNS = ("image_id", "box_id", "action", "from", "to", "who", "when")
 DECISION = ("box_id", "action", "to", "who")
-ACTIONS = ("accept", "relabel", "exclude", "unsure")
+UNDO = "undo"
+ACTIONS = ("accept", "relabel", "exclude", "unsure", UNDO)
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -38,4 +42,24 @@ def read(path: Path) -> pl.DataFrame:
     if problems:
         raise InputError(f"{path} holds {len(problems)} lines that cannot be applied:", problems)
     who = [] if "who" in table.columns else [pl.lit(None, pl.String).alias("who")]
-    return table.with_columns(who).select(DECISION).unique("box_id", keep="last", maintain_order=True)
+    return _standing(table.with_columns(who).select(DECISION)).unique("box_id", keep="last", maintain_order=True)
+
+
+def _standing(rows: pl.DataFrame) -> pl.DataFrame:
+    """The decisions that were not taken back."""
+    taken_back = rows.filter(action=UNDO)
+    if not taken_back.height:
+        return rows
+    rows = rows.with_row_index("row")
+    gone: list[int] = []
+    standing: dict[str | None, list[int]] = {}
+    touched = rows.join(taken_back.select("box_id").unique(), on="box_id", how="semi", maintain_order="left")
+    for row, box, action in touched.select("row", "box_id", "action").iter_rows():
+        before = standing.setdefault(box, [])
+        if action != UNDO:
+            before.append(row)
+            continue
+        gone.append(row)
+        if before:
+            gone.append(before.pop())
+    return rows.filter(~pl.col("row").is_in(gone)).drop("row")

@@ -1,0 +1,241 @@
+"""What is reviewed: the crops of a project, or a list of scored boxes, as one frame in memory."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trapline.core import neighbours
+from trapline.core.errors import InputError
+from trapline.core.paths import unsafe_reason
+from trapline.formats import csv_table
+from trapline.io import tables
+from trapline.io.layout import Layout
+from trapline.project import Project
+
+TEXT, REAL = pl.String, pl.Float64
+COLUMNS: dict[str, type[pl.DataType] | pl.DataType] = {
+    "crop_id": TEXT,  # how a row is named to a person
+    "box_id": TEXT,  # what a decision is about
+    "image_id": TEXT,
+    "crop_path": TEXT,  # null where there is no file of the crop: it is cut from the frame
+    "frame_path": TEXT,  # null where the full image is not on this disk
+    "box_x": REAL,
+    "box_y": REAL,
+    "box_w": REAL,
+    "box_h": REAL,
+    "unit": TEXT,
+    "box_frame": TEXT,
+    "width_px": pl.Int64,
+    "height_px": pl.Int64,
+    "label": TEXT,  # "" where there is none
+    "split": TEXT,
+    "location": TEXT,
+    "sequence": TEXT,
+    "captured_at": TEXT,
+    "issues": pl.List(TEXT),
+    "evidence": TEXT,
+    "issue_score": REAL,
+    "predicted": TEXT,
+    "score": REAL,  # of the predicted label
+    "failure": TEXT,
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a review is of.
+
+    Args:
+        rows: COLUMNS.
+        labels: Labels that a box can be given, the most frequent first.
+        corrections: The corrections.csv that decisions go to.
+        features: Unit features, a row per row of `rows`; None where nothing is embedded.
+        name: What is reviewed, for the page's title.
+        afterwards: The command that puts decisions to use.
+    """
+
+    rows: pl.DataFrame
+    labels: list[str]
+    corrections: Path
+    name: str
+    afterwards: str
+    features: NDArray[np.float32] | None = field(default=None, repr=False)
+
+
+def of_project(project: Project) -> Material:
+    """The crops of a project, with whatever is known of them so far.
+
+    Raises:
+        InputError: There are no crops yet.
+    """
+    layout = project.layout
+    if not layout.table("crops").exists():
+        raise InputError("there are no crops to review yet. Make them: trapline run --until dataset")
+    crops = tables.read(layout.table("crops")).select("crop_id", "box_id", "image_id", "path", "failure")
+    boxes = tables.read(layout.table("boxes")).select(
+        "box_id", "box_x", "box_y", "box_w", "box_h", "unit", box_frame="frame"
+    )
+    images = tables.read(layout.table("images")).select(
+        "image_id", "width_px", "height_px", "captured_at", location="location_id", sequence="sequence_id"
+    )
+    rows = crops.join(boxes, on="box_id", how="left", maintain_order="left")
+    rows = rows.join(images, on="image_id", how="left", maintain_order="left")
+    for part in (_frames(layout), _source_labels(layout)):
+        key = "image_id" if "image_id" in part.columns else "box_id"
+        rows = rows.join(part, on=key, how="left", maintain_order="left")
+    for part in (_examples(layout), _issues(layout), _predicted(project)):
+        rows = rows.join(part, on="crop_id", how="left", maintain_order="left")
+    root, folder = f"{layout.root}/", f"{layout.crops}/"
+    inside = pl.when(pl.col("file").str.starts_with("/")).then("file").otherwise(pl.lit(root) + pl.col("file"))
+    rows = rows.with_columns(
+        crop_path=pl.lit(folder) + pl.col("path"),
+        frame_path=inside,
+        label=pl.coalesce("example_label", "source_label", pl.lit("")),
+        captured_at=pl.col("captured_at").dt.to_string("%Y-%m-%d %H:%M:%S"),
+    )
+    rows = complete(rows)
+    return Material(
+        rows, _labels(rows), layout.corrections, layout.root.name, f"trapline run -p {layout.root}",
+        _features(layout, rows),
+    )  # fmt: skip
+
+
+def of_list(path: Path, images: Path) -> Material:
+    """A list of scored boxes as `trapline decide` writes it; decisions go to corrections.csv beside it.
+
+    Args:
+        images: The folder below which the list's files lie.
+
+    Raises:
+        InputError: It is no such list, or names files outside the folder.
+    """
+    table = csv_table.read(path, "the list")
+    names = ("rank", "file", "detection", "box_x", "box_y", "box_w", "box_h", "label", "conf", "reason", "gain")
+    if missing := [name for name in names if name not in table.columns]:
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}. `trapline decide` writes such a list.")
+    if not images.is_dir():
+        raise InputError(f"{images} is not a folder. Name the one that the list's files lie in: --images DIR")
+    problems = [f"{file!r}: {why}" for file in table["file"].unique(maintain_order=True) if (why := _outside(file))]
+    if problems:
+        raise InputError(f"{path} names {len(problems)} files that cannot lie below {images}:", problems[:20])
+    numbers = [pl.col(name).cast(REAL, strict=False) for name in ("box_x", "box_y", "box_w", "box_h", "conf", "gain")]
+    table = table.with_columns(numbers)
+    box_id = pl.concat_str("file", pl.lit("#"), pl.col("detection").fill_null("0"))
+    rows = table.select(
+        crop_id=box_id,
+        box_id=box_id,
+        image_id="file",
+        frame_path=pl.lit(f"{images.resolve()}/") + pl.col("file"),
+        box_x="box_x",
+        box_y="box_y",
+        box_w="box_w",
+        box_h="box_h",
+        unit=pl.lit("fraction"),
+        box_frame=pl.lit("displayed"),
+        label=pl.col("label").fill_null(""),
+        predicted="label",
+        score="conf",
+        issues=pl.concat_list(pl.col("reason").fill_null("").str.split(":").list.first()),
+        evidence="reason",
+        issue_score="gain",
+    )
+    again = f"trapline review --list {path} --images {images}"
+    rows = complete(rows.unique("box_id", keep="first", maintain_order=True))
+    return Material(rows, _labels(rows), path.resolve().with_name("corrections.csv"), path.name, again)
+
+
+def complete(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with every one of COLUMNS, null where nothing is known."""
+    missing = [pl.lit(None, kind).alias(name) for name, kind in COLUMNS.items() if name not in rows.columns]
+    cast = [pl.col(name).cast(kind) for name, kind in COLUMNS.items()]
+    return rows.with_columns(missing).select(cast).with_columns(pl.col("issues").fill_null([]))
+
+
+def _outside(file: str | None) -> str | None:
+    return unsafe_reason(file or "")
+
+
+def _labels(rows: pl.DataFrame) -> list[str]:
+    counts = rows.filter(pl.col("label") != "").group_by("label").len().sort("len", "label", descending=[True, False])
+    return counts["label"].to_list()
+
+
+def _frames(layout: Layout) -> pl.DataFrame:
+    """image_id, file: where full images lie."""
+    if not layout.table("files").exists():
+        return pl.DataFrame(schema={"image_id": TEXT, "file": TEXT})
+    files = tables.read(layout.table("files")).filter(pl.col("failure").is_null())
+    return files.select("image_id", file="path")
+
+
+def _source_labels(layout: Layout) -> pl.DataFrame:
+    labels = tables.read(layout.table("labels")).drop_nulls("box_id")
+    return labels.group_by("box_id").agg(source_label=pl.col("source_label").unique().sort().str.join(", "))
+
+
+def _examples(layout: Layout) -> pl.DataFrame:
+    """crop_id, example_label, split."""
+    if not layout.table("examples").exists():
+        return pl.DataFrame(schema={"crop_id": TEXT, "example_label": TEXT, "split": TEXT})
+    examples = tables.read(layout.table("examples")).select(
+        "crop_id", "group_id", example_label=pl.col("labels").list.join(", ")
+    )
+    if not layout.table("splits").exists():
+        return examples.select("crop_id", "example_label", split=pl.lit(None, TEXT))
+    splits = tables.read(layout.table("splits")).select("group_id", "split")
+    return examples.join(splits, on="group_id", how="left").drop("group_id")
+
+
+def _issues(layout: Layout) -> pl.DataFrame:
+    """crop_id, issues (kinds), evidence, issue_score (the highest), where `trapline inspect` found any."""
+    if not layout.table("issues").exists():
+        return pl.DataFrame(
+            schema={"crop_id": TEXT, "issues": pl.List(TEXT), "evidence": TEXT, "issue_score": pl.Float32}
+        )
+    found = tables.read(layout.table("issues")).sort("score", descending=True, nulls_last=True)
+    return found.group_by("crop_id", maintain_order=True).agg(
+        issues="kind",
+        evidence=pl.concat_str("kind", pl.lit(": "), pl.col("evidence").fill_null("")).str.join("\n"),
+        issue_score=pl.col("score").max(),
+    )
+
+
+def _predicted(project: Project) -> pl.DataFrame:
+    """crop_id, predicted, score: the likeliest label by the last prediction."""
+    none = pl.DataFrame(schema={"crop_id": TEXT, "predicted": TEXT, "score": REAL})
+    record = project.records.read("predict")
+    if record is None:
+        return none
+    run = project.layout.run(str(record.facts.get("run")))
+    try:
+        labels = msgspec.json.decode((run / "params.json").read_bytes())["labels"]
+    except (OSError, msgspec.DecodeError, KeyError):
+        return none
+    if not (run / "predictions.parquet").exists():
+        return none
+    found = tables.read(run / "predictions.parquet").drop_nulls("scores").select("crop_id", "scores")
+    if not found.height:
+        return none
+    scores = found["scores"].to_numpy()
+    if scores.shape[1] != len(labels):
+        return none
+    names = pl.Series([str(label) for label in labels])
+    best = scores.argmax(axis=1)
+    return found.select("crop_id", predicted=names.gather(best), score=pl.Series(scores.max(axis=1).astype(np.float64)))
+
+
+def _features(layout: Layout, rows: pl.DataFrame) -> NDArray[np.float32] | None:
+    if not layout.table("embeddings").exists():
+        return None
+    found = tables.read(layout.table("embeddings")).drop_nulls("embedding").select("crop_id", "embedding")
+    if not found.height:
+        return None
+    width = len(found["embedding"][0])
+    placed = rows.with_row_index("row").select("row", "crop_id").join(found, on="crop_id", how="inner")
+    features = np.zeros((rows.height, width), np.float32)
+    features[placed["row"].to_numpy()] = placed["embedding"].to_numpy()
+    return neighbours.unit(features)
