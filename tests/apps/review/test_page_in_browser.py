@@ -137,7 +137,7 @@ def test_one_crop_its_box_its_burst_and_its_neighbours(browser, material):
         assert page.locator("#alike button").count() == 12
         page.keyboard.press("a")
         said(page, "accepted")
-        assert page.locator("#facts dd").first.inner_text() == "c0002.jpg"  # on to the next
+        page.locator("#facts dd", has_text="c0002.jpg").wait_for()  # on to the next
         page.keyboard.press("Escape")
         assert page.evaluate("document.activeElement.id") == "grid"
         assert session.decided() == 1
@@ -151,8 +151,8 @@ def test_two_tabs_learn_of_each_other(browser, material):
         two.keyboard.press("a")
         wait_decided(one, 2)
         wait_decided(two, 2)
-        assert one.locator(".mark").nth(1).inner_text() == "✓ accepted"
-        assert two.locator(".mark").nth(0).inner_text() == "excluded"
+        one.locator("#cell-1 .mark", has_text="✓ accepted").wait_for()
+        two.locator("#cell-0 .mark", has_text="excluded").wait_for()
         assert [row["box_id"] for row in written(material.corrections)] == ["b0", "b1"]
 
 
