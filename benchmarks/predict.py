@@ -5,8 +5,8 @@
 Frames are the demo's, enlarged to 3 megapixels with a sensor's noise, a box each. The plain loop is what one writes
 first: PIL, torchvision's v1 transforms, timm's model in fp32 with contiguous tensors, batches of 32, one process; it is
 given as many torch threads as ours. Ours is `predict_images`: the detector's JSON in, JSON out, on disk. Rounds take
-turns; the best of each is compared. Weights of resnet18 and efficientnet_b0 are random, and their last layer large, since
-how sure a classifier is decides how many crops are computed again in fp32.
+turns; the best of each is compared. Weights of resnet18 and efficientnet_b0 are random, and their last layer large: how
+sure a classifier is decides how many crops are computed again in fp32.
 Agreement is of the default model, fine-tuned on the demo's crops, on crops of it that are shifted and mirrored.
 """
 
