@@ -10,7 +10,7 @@ from trapline.learn import deployed as module
 from trapline.learn.checkpoint import Checkpoint
 from trapline.learn.deployed import Deployed
 from trapline.learn.folding import fold_norms
-from trapline.learn.models import build
+from trapline.learn.models import build, transform_of
 from trapline.learn.transforms import Transform
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def moved(network):
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit"])
 def test_folding_changes_nothing_but_the_number_of_layers(name):
     network = moved(timm.create_model(name, num_classes=4))
-    size = int(getattr(network, "pretrained_cfg")["input_size"][-1])  # noqa: B009 (unknown to the types)
+    size: int = transform_of(network).image_size
     images = torch.randn(2, 3, size, size)
     folded = fold_norms(network, torch.zeros(1, 3, size, size))
     with torch.no_grad():
