@@ -1,4 +1,4 @@
-"""trapline export --to fiftyone, read back as FiftyOne's importer reads it: what data.json and labels.json say by key."""
+"""trapline export --to fiftyone, read back as FiftyOne's importer reads it: by key, from both files."""
 
 import json
 from pathlib import Path
