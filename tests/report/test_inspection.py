@@ -63,8 +63,9 @@ def test_issues_stand_worst_first_with_their_pictures(browser, written):
     assert page.locator("h1").inner_text() == "3 of 60 crops, from 6 locations, are worth a look"
     titles = ["Likely wrong labels", "Near-duplicates", "Tiny"]
     assert page.locator("section[id^=kind] h2").all_inner_texts() == titles
-    files = page.locator("#kind-1 .file").all_inner_texts()
-    assert files == ["d/0004.jpg", "d/0003.jpg"]
+    files = page.locator("#kind-1 .file")
+    assert files.all_inner_texts() == ["0004.jpg", "0003.jpg"]
+    assert files.first.get_attribute("title") == "d/0004.jpg"
     shown = page.locator("#kind-1 img").first
     shown.scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('#kind-1 img').naturalWidth > 0")

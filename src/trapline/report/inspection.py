@@ -114,7 +114,7 @@ def _of_kinds(crops: pl.DataFrame, issues: pl.DataFrame) -> list[Gallery]:
     for number, kind in enumerate(kinds):
         rows = issues.filter(pl.col("kind") == kind).sort(["score", "crop_id"], descending=[True, False])
         first = rows.head(PER_KIND).join(crops, on="crop_id", how="left", maintain_order="left")
-        title = TITLES.get(kind, kind.replace("_", " ").capitalize())
+        title = TITLES.get(str(kind), str(kind).replace("_", " ").capitalize())
         found.append(Gallery(title, f"kind-{number}", rows.height, _shown(first)))
     return found
 
