@@ -18,6 +18,7 @@ HELP = {
     "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
+    "inspect": "Find what a person should look at: wrong labels, copies, poor crops, impossible times.",
     "export": "What the project knows -> a dataset to open in FiftyOne.",
     "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
@@ -37,6 +38,7 @@ BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stag
     "projects": ("demo", "init", "run", "status", "doctor"),
     "tools": ("convert", "labels", "compare", "runs", "estimate", "export"),
     "deciding": ("decide",),
+    "inspecting": ("inspect",),
 }
 
 app = App(
