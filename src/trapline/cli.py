@@ -19,6 +19,8 @@ HELP = {
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "detect": "Run the MegaDetector that you installed over a folder of images.",
+    "inspect": "Find what a person should look at: wrong labels, copies, poor crops, impossible times.",
+    "export": "What the project knows -> a dataset to open in FiftyOne.",
     "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
     "review": "Look at crops on a local page and decide: accept, relabel, exclude.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
@@ -36,10 +38,11 @@ HELP = {
 }
 BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stage's
     "projects": ("demo", "init", "run", "status", "doctor"),
-    "tools": ("convert", "labels", "compare", "runs", "estimate"),
+    "tools": ("convert", "labels", "compare", "runs", "estimate", "export"),
     "deciding": ("decide",),
     "predicting": ("detect",),
     "reviewing": ("review",),
+    "inspecting": ("inspect",),
 }
 
 app = App(

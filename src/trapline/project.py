@@ -20,7 +20,7 @@ from trapline.io.notebook import NotebookLog, in_notebook
 from trapline.io.runs import find_run
 from trapline.report import glance
 from trapline.stages.crop import remove_damaged
-from trapline.steps import STEPS, Context, is_beside, let_others_go, run_fingerprint, train_beside
+from trapline.steps import STEPS, Context, inspect, is_beside, let_others_go, run_fingerprint, train_beside
 
 Options = Mapping[str, object]
 
@@ -179,6 +179,21 @@ class Project:
             if isinstance(section, TrainConfig):
                 let_others_go(section)
         self._check_failures(STAGES[: STAGES.index(stage) + 1], max_failures)
+
+    def inspect(self, *, max_failures: int | None = None) -> pl.DataFrame:
+        """Find what a person should look at, and write it into tables/issues.parquet and inspect.html.
+
+        Stale stages before it are made first, embeddings of the default model among them.
+
+        Returns:
+            ISSUES rows: crop_id, kind, evidence, score; by kind, worst first.
+
+        Raises:
+            InputError, TooManyFailures, LockHeld: As `make`.
+        """
+        self.make("embed", max_failures=max_failures)
+        with lock(self.layout.lock):
+            return inspect(self._context(), self.log)
 
     def retry_failed(self) -> int:
         """Make the images that could not be fetched be asked for again, by the next `make("fetch")` or `run`.

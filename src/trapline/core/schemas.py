@@ -407,6 +407,19 @@ THRESHOLD_CURVES = Schema(
     required=("kept", "right"),
 )
 
+# What inspect writes (docs/inspect.md).
+ISSUES = Schema(
+    "issues",
+    ("crop_id", "kind"),
+    {
+        "crop_id": TEXT,
+        "kind": TEXT,  # one of core/issues: likely_wrong_label, near_duplicate, ...
+        "evidence": TEXT,  # why, in words a person can check
+        "score": pl.Float32,  # 0 to 1; 1 is most worth a look
+    },
+    required=("evidence", "score"),
+)
+
 TABLES = {
     schema.name: schema
     for schema in (
@@ -422,6 +435,7 @@ TABLES = {
         EMBEDDINGS,
         PREDICTIONS,
         METRICS,
+        ISSUES,
     )
 }
 READY_CROP = "ready-made crop"  # source of a box that is all of a picture that was cropped before

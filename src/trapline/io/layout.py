@@ -35,6 +35,10 @@ class Layout:
         return self.root / "runs"
 
     @property
+    def inspect_page(self) -> Path:
+        return self.root / "inspect.html"
+
+    @property
     def records(self) -> Path:
         return self.root / ".trapline" / "records"
 

@@ -2,6 +2,7 @@
 
 from trapline.steps import data, learning
 from trapline.steps.data import label_rules_of
+from trapline.steps.inspecting import inspect
 from trapline.steps.learning import is_beside, let_others_go, run_fingerprint, train_beside
 from trapline.steps.step import Context, Made, Step
 
@@ -10,6 +11,7 @@ __all__ = [
     "Context",
     "Made",
     "Step",
+    "inspect",
     "is_beside",
     "label_rules_of",
     "let_others_go",

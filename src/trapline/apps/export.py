@@ -1,0 +1,100 @@
+"""trapline export: what a project knows, as files that other programs open."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+import polars as pl
+
+from trapline.core.errors import InputError
+from trapline.formats import fiftyone
+from trapline.project import Project
+
+Target = Literal["fiftyone"]
+
+
+def export(project: Project, to: Target, out: Path, *, overwrite: bool = False) -> None:
+    """Write what the project knows to `out`, in the form that `to` names.
+
+    Args:
+        to: fiftyone: the crops with label, split, place and issues, as a dataset to import.
+        out: The folder to write.
+        overwrite: Replace what an earlier export left there.
+
+    Raises:
+        InputError: The project is not that far, or there is something at `out` already.
+    """
+    if to not in WRITERS:
+        raise InputError(f"nothing is exported to {to!r}. There are: {', '.join(get_args(Target))}.")
+    there = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if there and not (overwrite and out.is_dir()):
+        remedy = "Choose another folder, or replace it: --overwrite" if out.is_dir() else "Name a folder"
+        raise InputError(f"there is something at {out} already. {remedy}.")
+    WRITERS[to](project, out)
+
+
+def _fiftyone(project: Project, out: Path) -> None:
+    log = project.log
+    crops = project_crops(project)
+    seen = crops.drop_nulls("path")
+    several = (pl.col("labels").list.len() > 1).sum()
+    left = {"whose crop failed": crops.height - seen.height} if seen.height < crops.height else {}
+    log.account("examples", crops.height, "crops", seen.height, left)
+    if not seen.height:
+        raise InputError("no crop can be shown: this project has no pictures, only names. Give its dataset `images:`.")
+    root = project.layout.crops
+    paths = [(root / path).as_posix() for path in seen["path"]]
+    fiftyone.write(out, seen.with_columns(path=pl.Series(paths, dtype=pl.String)))
+    log.note(f"{seen.height:,} crops, {seen.select(several).item():,} of them with several labels, are in {out}")
+    log.note(f"open them: {opening(out)}")
+
+
+def opening(folder: Path) -> str:
+    """The Python that opens the exported folder in FiftyOne."""
+    return (
+        "import fiftyone as fo; "
+        f"dataset = fo.Dataset.from_dir(dataset_dir={folder.resolve().as_posix()!r}, "
+        "dataset_type=fo.types.FiftyOneImageDetectionDataset); fo.launch_app(dataset)"
+    )
+
+
+def project_crops(project: Project) -> pl.DataFrame:
+    """Every example's crop with what is known of it: path (null where the crop failed), labels, split, place, issues.
+
+    Columns: crop_id, path, labels, split, location, sequence, captured_at, infrared, issues (kinds, comma-separated),
+    evidence, issue_score; a column is null where nothing is known.
+    """
+    layout = project.layout
+    if not layout.table("examples").exists():
+        raise InputError("this project has no examples yet. Make them: trapline run --until split")
+    examples = project.table("examples").select(
+        "crop_id",
+        "labels",
+        "group_id",
+        "infrared",
+        location="location_id",
+        sequence="sequence_id",
+        captured_at=pl.col("captured_at").dt.to_string("iso:strict"),
+    )
+    found = examples.join(project.table("crops").select("crop_id", "path"), on="crop_id", how="left")
+    if layout.table("splits").exists():
+        found = found.join(project.table("splits").select("group_id", "split"), on="group_id", how="left")
+    if layout.table("issues").exists():
+        found = found.join(_issues(project.table("issues")), on="crop_id", how="left")
+    return found.drop("group_id").sort("crop_id")
+
+
+def _issues(issues: pl.DataFrame) -> pl.DataFrame:
+    """One row per crop: its kinds and evidence, worst first, and its highest score."""
+    return (
+        issues.sort(["score", "kind"], descending=[True, False])
+        .group_by("crop_id", maintain_order=True)
+        .agg(
+            issues=pl.col("kind").str.join(", "),
+            evidence=pl.col("evidence").str.join("; "),
+            issue_score=pl.col("score").max(),
+        )
+    )
+
+
+WRITERS: dict[Target, Callable[[Project, Path], None]] = {"fiftyone": _fiftyone}

@@ -1,0 +1,31 @@
+"""Findings as ISSUES rows."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import polars as pl
+
+from trapline.core.schemas import ISSUES
+
+
+def issues(
+    crop_ids: Iterable[str], kind: str, evidence: Sequence[str], scores: Sequence[float] | np.ndarray
+) -> pl.DataFrame:
+    """ISSUES rows of one kind, worst first. Of several rows of one crop the worst is kept."""
+    found = pl.DataFrame(
+        {
+            "crop_id": list(crop_ids),
+            "kind": [kind] * len(evidence),
+            "evidence": list(evidence),
+            "score": np.asarray(scores, dtype=np.float32).clip(0, 1),
+        },
+        schema=ISSUES.columns,
+    )
+    return found.sort(["score", "crop_id"], descending=[True, False]).unique(
+        ["crop_id", "kind"], keep="first", maintain_order=True
+    )
+
+
+def together(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Findings of several kinds as one checked table: by kind in the order given, worst first."""
+    return ISSUES.check(pl.concat([ISSUES.empty(), *found]))

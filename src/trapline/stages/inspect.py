@@ -1,0 +1,137 @@
+"""inspect: what a person should look at before believing a label, a picture or a split."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from trapline.core.issues import clocks, labels, neighbours, overlaps, pictures, rows, shares
+from trapline.core.log import Log
+from trapline.engine.local import map_rows
+from trapline.io import quality
+from trapline.io.images import ImageFailure
+from trapline.io.ledger import Parts
+from trapline.learn import unseen
+from trapline.learn.rows import with_file_state
+
+MEASURES_VERSION = 1
+PART_ROWS = 2000
+ALIKE = 0.995  # cosine from which two crops of different bursts are taken for copies
+MEASURES = {"blur": pl.Float64, "dark": pl.Float64, "bright": pl.Float64, "padding": pl.Float64}
+NEAREST = 5  # neighbours of a crop that may be its copies
+
+
+def measures(
+    crops: pl.DataFrame, *, crops_dir: Path, max_pixels: int, workers: int, parts: Parts, log: Log
+) -> pl.DataFrame:
+    """Blur, light and padding of every crop: crop_id and MEASURES; nulls where the file could not be read."""
+
+    def measured(part: pl.DataFrame) -> pl.DataFrame:
+        found = [_measure(crops_dir / crop_id, max_pixels) for crop_id in part["crop_id"]]
+        columns = {name: [getattr(one, name, None) for one in found] for name in MEASURES}
+        return pl.DataFrame({"crop_id": part["crop_id"], **columns}, schema={"crop_id": pl.String, **MEASURES})
+
+    table = map_rows(
+        measured,
+        with_file_state(crops.select("crop_id"), crops_dir),
+        key="crop_id",
+        config={"version": MEASURES_VERSION, "max_pixels": max_pixels},
+        parts=parts,
+        part_rows=PART_ROWS,
+        log=log,
+        what="crops measured",
+        workers=workers,
+    )
+    unread = table["padding"].null_count()
+    log.account("crops", crops.height, "measured", table.height - unread, {"could not be read": unread})
+    return table
+
+
+def _measure(path: Path, max_pixels: int) -> quality.Quality | None:
+    try:
+        return quality.measure(path, max_pixels)
+    except ImageFailure:
+        return None
+
+
+def inspect(
+    examples: pl.DataFrame,
+    crops: pl.DataFrame,
+    boxes: pl.DataFrame,
+    splits: pl.DataFrame,
+    embeddings: pl.DataFrame,
+    measured: pl.DataFrame,
+    wished: Mapping[str, float],
+    *,
+    now: datetime,
+    log: Log,
+) -> pl.DataFrame:
+    """Everything found, by kind.
+
+    Args:
+        examples, crops, boxes, splits, embeddings: Tables; embeddings of any crops, in any order.
+        measured: From `measures`.
+        wished: Split -> the fraction of crops it was to have.
+
+    Returns:
+        ISSUES rows.
+    """
+    table = (
+        examples.sort("crop_id")
+        .join(crops.select("crop_id", "box_id", "width_px", "height_px"), on="crop_id", how="left")
+        .join(boxes.select("box_id", "box_x", "box_y", "box_w", "box_h"), on="box_id", how="left")
+        .join(splits.select("group_id", "split"), on="group_id", how="left")
+        .join(measured, on="crop_id", how="left")
+        .join(embeddings.select("crop_id", "embedding"), on="crop_id", how="left")
+        .with_columns(
+            label=pl.col("labels").list.sort().list.join(" + "),
+            place=pl.format("{}/{}", "dataset", "location_id"),
+            sequence=pl.format("{}/{}", "dataset", "sequence_id"),
+            burst=pl.format("{}/{}", "dataset", "sequence_id"),
+        )
+        .sort("crop_id")
+    )
+    found = [*_by_features(table, log), *pictures.poor(table)]
+    found.append(overlaps.overlapping(table.drop_nulls(["box_x", "box_w"])))
+    stood = table.with_columns(place=pl.coalesce("deployment_id", "camera_id", "group_id"))
+    found.append(clocks.impossible(stood, now))
+    found.append(shares.dominated(table, "place", shares.PLACE, shares.MOST_OF_PLACE))
+    found.append(shares.dominated(table, "sequence", shares.SEQUENCE, shares.MOST_OF_SEQUENCE))
+    found.append(shares.extreme_splits(table.filter(pl.col("split").is_not_null()), wished))
+    return rows.together(found)
+
+
+def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
+    """Likely wrong labels, near-duplicates, outliers."""
+    if not table.height or table["embedding"].null_count() == table.height:
+        log.note("no crop has features: wrong labels, near-duplicates and outliers were not looked for")
+        return []
+    width = table["embedding"].dtype.shape[0]  # type: ignore[attr-defined]
+    features = np.full((table.height, width), np.nan, dtype=np.float32)
+    has = table["embedding"].is_not_null().to_numpy()
+    features[has] = table["embedding"].drop_nulls().to_numpy()
+    alone = (table["labels"].list.len() == 1).to_numpy()
+    names, given = np.unique(table["label"].to_numpy().astype(str), return_inverse=True)
+    given = np.where(alone, given, -1)
+    ids = table["crop_id"].to_list()
+    groups = table["group_id"].to_numpy()
+    chances = unseen.probabilities(features, given, groups, len(names))
+    judged = int((~np.isnan(chances).any(axis=1)).sum())
+    log.account("crops", table.height, "labels judged", judged, {"nothing to judge them by": table.height - judged})
+    directions = neighbours.unit(features)
+    found = [labels.likely_wrong(ids, given, chances, list(names))]
+    if table.height > neighbours.MOST_EXACT:
+        log.warn(
+            f"{table.height:,} crops are more than the {neighbours.MOST_EXACT:,} that are compared pair by pair: "
+            "near-duplicates were not looked for"
+        )
+    else:
+        _, apart = np.unique(
+            table.select(pl.coalesce(pl.format("b {}", "burst"), pl.format("i {}", "image_id"))).to_series().to_numpy(),
+            return_inverse=True,
+        )
+        near = neighbours.nearest(directions, NEAREST, apart=apart)
+        found.append(neighbours.near_duplicates(table, near, ALIKE))
+    return [*found, neighbours.outliers(ids, given, directions, list(names))]
