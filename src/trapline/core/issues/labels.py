@@ -65,8 +65,8 @@ def likely_wrong(
     scores = (doubt + by_count) / 2
     listed = np.flatnonzero(likeliest != given_of)
     evidence = [
-        f"labelled {names[present[given_of[k]]]}, looks like {names[present[likeliest[k]]]} "
+        f"labelled {names[int(present[given_of[k]])]}, looks like {names[int(present[likeliest[k]])]} "
         f"({chances[k, likeliest[k]]:.0%} against {chances[k, given_of[k]]:.0%})"
         for k in listed
     ]
-    return issues([crop_ids[rows[k]] for k in listed], KIND, evidence, scores[listed])
+    return issues([crop_ids[int(rows[k])] for k in listed], KIND, evidence, scores[listed])

@@ -6,7 +6,7 @@ from trapline.core.issues.rows import issues
 
 TINY, BLURRED, DARK, BRIGHT, PADDED = "tiny", "blurred", "underexposed", "overexposed", "mostly_padding"
 LEAST_PX = 48  # of the longer side
-MOST_BLUR = 0.6  # of photos5's and semireal's crops 0 and 0.5% reach it; most do once blurred by 1/64 of their side
+MOST_BLUR = 0.6  # fewer than 1% of photos5's and semireal's crops reach it (docs/log.md)
 LEAST_LIGHT, MOST_LIGHT = 0.16, 0.85  # of the 95th and the 5th percentile
 MOST_PADDING = 0.5  # of the area
 
