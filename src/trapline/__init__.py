@@ -17,6 +17,7 @@ _PUBLIC = {
     "convert": "trapline.apps.convert",
     "doctor": "trapline.apps.doctor",
     "compare": "trapline.apps.compare",
+    "predict_images": "trapline.apps.predict_images",
     "Log": "trapline.core.log",
     **{name: f"trapline.stages.{name}" for name in _STAGES},
     **{f"{name.title()}Config": "trapline.core.config" for name in (*_STAGES, "project")},
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from trapline.apps.from_old import from_old as from_old
     from trapline.apps.init import init as init
     from trapline.apps.labels import labels as labels
+    from trapline.apps.predict_images import predict_images as predict_images
     from trapline.core.log import Log as Log
     from trapline.project import Project as Project
 

@@ -18,6 +18,7 @@ HELP = {
     "doctor": "Say what this machine can do, and what stands in the way: GPU, disk, credentials.",
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
+    "detect": "Run the MegaDetector that you installed over a folder of images.",
     "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "runs": "List the trainings side by side: how far, how good, what differs.",
@@ -36,6 +37,7 @@ BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stag
     "projects": ("demo", "init", "run", "status", "doctor"),
     "tools": ("convert", "labels", "compare", "runs", "estimate"),
     "deciding": ("decide",),
+    "predicting": ("detect",),
 }
 
 app = App(

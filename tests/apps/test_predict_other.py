@@ -69,8 +69,8 @@ def test_crops_that_cannot_be_read_are_told_by_the_exit_code(crops, capfd):
 def test_what_is_missing_is_said(crops, capfd):
     assert run_command(["predict", "--classifier", str(crops / "colours.pt")]) == 2
     assert "--classifier needs --label-index FILE" in capfd.readouterr().err
-    assert run_command(["predict", "--out", "x.csv"]) == 2
-    assert "--out: only together with --classifier" in capfd.readouterr().err
+    assert run_command(["predict", "--image-size", "64"]) == 2
+    assert "--image-size: only together with --classifier" in capfd.readouterr().err
     (crops / "label_index.json").write_text("{}")
     assert predict(crops) == 2
     assert "names no label" in capfd.readouterr().err

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from trapline.commands.options import Flag, Flat, MaxFailures, ProjectFolder, Save, given, only_with, show_report
 from trapline.core import config
 from trapline.core.errors import InputError, TooManyFailures
+from trapline.core.new_images import NewImagesConfig
 from trapline.io.console import ConsoleLog
 from trapline.io.runs import options_of
 from trapline.project import Project
+
+To = Literal["md", "csv", "tidy", "parquet", "camtrap-dp", "cct"]
 
 
 def _make(
@@ -177,10 +180,19 @@ def train(
 def predict(
     *,
     cfg: Annotated[config.PredictConfig | None, Flat] = None,
+    new: Annotated[NewImagesConfig | None, Flat] = None,
+    images: str | None = None,
+    detections: Path | None = None,
+    crops: Path | None = None,
+    out: Annotated[list[Path] | None, Parameter(name=["--out", "-o"], consume_multiple=True, negative=())] = None,
+    to: Annotated[list[To] | None, Parameter(consume_multiple=True, negative=())] = None,
+    label_mapping: Path | None = None,
+    images_table: Path | None = None,
+    locations: Path | None = None,
+    utc_offset: str | None = None,
+    decide: Path | None = None,
     classifier: Path | None = None,
     label_index: Path | None = None,
-    crops: Path | None = None,
-    out: Path | None = None,
     image_size: int | None = None,
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
@@ -189,30 +201,84 @@ def predict(
     save: Save = False,
     max_failures: MaxFailures = None,
 ) -> None:
-    """Score every crop with a run's best checkpoint; or with a classifier that trapline did not train.
+    """Score a project's crops with a run's best checkpoint; or new images; or with another classifier.
+
+    Of new images: trapline predict --run RUN --images DIR --detections md.json --out OUT.json
 
     Of another classifier: trapline predict --classifier model.pt --label-index label_index.json --out outputs.csv.gz
 
     Args:
+        images: New images: their folder, or a URL (s3://, gs://, az://, https://) that their keys are below. RUN is
+            then a run of the project, a run's folder, or a checkpoint's file.
+        detections: With images: a detector's results (MegaDetector JSON), whose boxes are classified. Default: each
+            image whole, as one box.
+        crops: A folder of crops instead of images: each picture is a crop.
+        out: Files to write, in any number: OUT.json (MegaDetector results, as Timelapse reads them), .csv and .csv.gz
+            (path and a column per label), .parquet, a Camtrap DP folder. Without images: of the project's own.
+        to: The format of each output. Default: by its ending.
+        label_mapping: JSON of target -> labels, whose probabilities are summed in what is written.
+        images_table: With images: CSV of path and any of location, datetime, sequence.
+        locations: For camtrap-dp: CSV of dataset, location, latitude, longitude.
+        utc_offset: For camtrap-dp: the zone of time stamps, such as -08:00.
+        decide: With images: a folder for answers, counts and a list to look at, as `trapline decide` makes them.
         classifier: A TorchScript or ONNX file: score the project's crops with it, or those of --crops.
         label_index: With classifier: its labels in the order of its outputs: label_index.json, or one per line.
-        crops: With classifier: a folder of crops, without a project.
-        out: With classifier: the CSV to write, gzipped where it ends with .gz.
         image_size: With classifier: the side of its input in pixels. Default: 224.
         mean: With classifier: of each channel, for pixels in 0..1. Default: ImageNet's.
         std: With classifier: of each channel. Default: ImageNet's.
         probabilities: With classifier: it gives probabilities, not logits.
     """
-    if classifier is None:
-        alone = {"--label-index": label_index, "--crops": crops, "--out": out, "--image-size": image_size,
-                 "--mean": mean, "--std": std, "--probabilities": probabilities or None}  # fmt: skip
-        only_with("--classifier (a model that trapline did not train)", alone)
-        _make("predict", given(cfg), project, save, max_failures)
+    beside = {"--label-index": label_index, "--image-size": image_size, "--mean": mean, "--std": std,
+              "--probabilities": probabilities or None}  # fmt: skip
+    with_out = {"--to": to, "--label-mapping": label_mapping, "--locations": locations, "--utc-offset": utc_offset}
+    with_images = {"--detections": detections, "--images-table": images_table, "--decide": decide}
+    with_images |= {f"--{name.replace('_', '-')}": value for name, value in given(new).items()}
+    if classifier is not None:
+        only_with("--images (new images)", {"--images": images, **with_images, **with_out})
+        _predict_other(classifier, label_index, out, cfg, crops, image_size, mean, std, probabilities, project,
+                       max_failures)  # fmt: skip
         return
-    if label_index is None or out is None:
+    only_with("--classifier (a model that trapline did not train)", beside)
+    if images is None and crops is None:
+        only_with("--images (new images)", with_images)
+        if not out:
+            only_with("--out", with_out)
+        _make("predict", given(cfg), project, save, max_failures)
+        if out:
+            from trapline.commands.predicting import export
+
+            export(out, to=to or [], label_mapping=label_mapping, locations=locations, utc_offset=utc_offset,
+                   project=project)  # fmt: skip
+        return
+    from trapline.commands.predicting import predict_new
+
+    predict_new(
+        images, crops, out or [], cfg or config.PredictConfig(), new or NewImagesConfig(), detections=detections,
+        to=to or [], label_mapping=label_mapping, images_table=images_table, locations=locations,
+        utc_offset=utc_offset, decide=decide, project=project, max_failures=max_failures or 0,
+    )  # fmt: skip
+
+
+def _predict_other(
+    classifier: Path,
+    label_index: Path | None,
+    out: list[Path] | None,
+    cfg: config.PredictConfig | None,
+    crops: Path | None,
+    image_size: int | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    probabilities: bool,
+    project: Path,
+    max_failures: int | None,
+) -> None:
+    """Score crops with a classifier that trapline did not train."""
+    if label_index is None or not out:
         raise InputError(
             "--classifier needs --label-index FILE (its labels, in the order of its outputs) and --out FILE."
         )
+    if len(out) > 1:
+        raise InputError("--classifier writes one file: give one --out.")
     from trapline.apps.predict_other import predict_other
 
     log = ConsoleLog()
@@ -221,10 +287,10 @@ def predict(
         opened = Project(project, log)
         crops, crop_ids = opened.layout.crops, opened.table("examples")["crop_id"]
     failed = predict_other(
-        classifier, label_index, out, cfg or config.PredictConfig(), crops_dir=crops, crop_ids=crop_ids,
+        classifier, label_index, out[0], cfg or config.PredictConfig(), crops_dir=crops, crop_ids=crop_ids,
         image_size=image_size or 224, mean=mean, std=std, probabilities=probabilities, log=log,
     )  # fmt: skip
-    log.note(f"wrote {out}; next: trapline evaluate --outputs {out} --out FOLDER")
+    log.note(f"wrote {out[0]}; next: trapline evaluate --outputs {out[0]} --out FOLDER")
     if failed > (max_failures or 0):
         raise TooManyFailures(f"done, but {failed:,} crops could not be read. Allow them: --max-failures {failed}.")
 

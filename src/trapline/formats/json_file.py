@@ -43,6 +43,7 @@ class Pieces:
         hint: A sentence that says what such a file holds.
         makes: By keys of `arrays`, functions of a module that make a frame of elements. A long file's are then decoded
             by several processes (json_ahead.py).
+        brief: Reading is all that goes on meanwhile: Python's collector of cycles rests.
 
     Raises:
         InputError: As `decode`, while iterating.
@@ -56,14 +57,17 @@ class Pieces:
         name: str,
         hint: str,
         makes: Makes | None = None,
+        *,
+        brief: bool = True,
     ):
-        self._makes = makes or {}
+        self._makes, self._brief = makes or {}, brief
         self.cut: str | None = None
         self._path, self._arrays, self._values, self._name, self._hint = path, arrays, values, name, hint
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        path, collects = self._path, gc.isenabled()
-        gc.disable()  # millions of records without cycles: looking for some takes longer than making them
+        path, collects = self._path, gc.isenabled() and self._brief
+        if collects:
+            gc.disable()  # millions of records without cycles: looking for some takes longer than making them
         ahead = Ahead(path, self._arrays, self._makes) if self._makes else None
         try:
             with open(path, "rb") as file:

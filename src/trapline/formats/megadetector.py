@@ -243,7 +243,7 @@ def _images(records: list[_Image]) -> pl.DataFrame:
 
     return pl.DataFrame(
         {
-            "file": [_forward(r.file) for r in records],
+            "file": [forward(r.file) for r in records],
             "failure": [r.failure for r in records],
             "id": text([r.id for r in records]),
             "location": text([r.location for r in records]),
@@ -260,7 +260,7 @@ def _images(records: list[_Image]) -> pl.DataFrame:
 def _detections(records: list[_Image]) -> pl.DataFrame:
     """DETECTION_COLUMNS with category and label still as ids: names may come at the end of the file."""
     rows = [
-        (_forward(image.file), number, found, label, score)
+        (forward(image.file), number, found, label, score)
         for image in records
         for number, found in enumerate(image.detections or ())
         for label, score in _best(found.classifications or ())
@@ -309,6 +309,6 @@ def _named(detections: pl.DataFrame, values: Mapping[str, dict[str, str]]) -> pl
     return named.filter(pl.col("listing") == pl.col("listing").first().over("file")).drop("listing")
 
 
-def _forward(file: str) -> str:
+def forward(file: str) -> str:
     """Forward slashes, without `./`: Windows tools write backslashes though the format forbids them."""
     return re.sub(r"/{2,}", "/", file.replace("\\", "/")).removeprefix("./")

@@ -103,20 +103,34 @@ def _types(body: memoryview, plain: Sequence[str]) -> dict[str, pl.DataType | ty
 def write(path: Path, crop_ids: pl.Series, labels: Sequence[str], values: NDArray[np.floating]) -> None:
     """Write `path, <one probability column per label>`, as the reference chain's run_classifier.py does; gzipped where
     the name ends with .gz."""
-    header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow([PATHS[0], *labels])  # a label may be called "path"
-    frame = pl.DataFrame({"path": crop_ids}).with_columns(
-        pl.Series(f"score {n}", values[:, n]) for n in range(len(labels))
-    )
     packs = path.suffix.casefold() == ".gz"
+    frame = _frame(crop_ids, values)
 
     def save(stream: IO[bytes]) -> None:
-        first = header.getvalue().encode()
+        first = header(labels)
         stream.write(gzip.compress(first, mtime=0) if packs else first)
         packing = {"compression": "gzip", "compression_level": 1} if packs else {}
         frame.write_csv(stream, include_header=False, check_extension=False, **packing)
 
     atomic.replace(path, save)
+
+
+def header(labels: Sequence[str]) -> bytes:
+    """The first line of a file."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow([PATHS[0], *labels])  # a label may be called "path"
+    return line.getvalue().encode()
+
+
+def write_rows(stream: IO[bytes], crop_ids: pl.Series, values: NDArray[np.floating]) -> None:
+    """Some rows of a file, for what is written bit by bit."""
+    _frame(crop_ids, values).write_csv(stream, include_header=False)
+
+
+def _frame(crop_ids: pl.Series, values: NDArray[np.floating]) -> pl.DataFrame:
+    return pl.DataFrame({"path": crop_ids}).with_columns(
+        pl.Series(f"score {n}", values[:, n]) for n in range(values.shape[1])
+    )
 
 
 def _wide(path: Path, paths: pl.Series, labels: Sequence[str], table: pl.DataFrame) -> Scores:

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -23,12 +23,19 @@ def replace(path: Path, write: Callable[[IO[bytes]], object], *, sync: bool = Tr
     Raises:
         TraplineError: The disk is full or read-only; whatever was there is untouched.
     """
+    with replacing(path, sync=sync, make_folder=make_folder) as stream:
+        write(stream)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, sync: bool = True, make_folder: bool = True) -> Iterator[IO[bytes]]:
+    """`replace` for what is written bit by bit: a stream, whose content is at `path` once the `with` ends well."""
     beside = path.with_name(f"{path.name}{BESIDE}{os.getpid()}")
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as stream:
-            write(stream)
+            yield stream
             stream.flush()
             if sync:
                 os.fsync(stream.fileno())

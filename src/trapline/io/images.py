@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from trapline.core.geometry import Header
 
 ORIENTATION_TAG = 0x0112  # EXIF 2.3
+EXIF_BLOCK, TAKEN_TAG, CHANGED_TAG = 0x8769, 0x9003, 0x0132
 UPRIGHT = {  # orientation -> what makes the stored pixels upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -115,6 +116,20 @@ def _orientation(image: Image.Image) -> int:
         warnings.simplefilter("ignore")
         found = image.getexif().get(ORIENTATION_TAG, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def taken_at(image: Image.Image) -> str | None:
+    """When an opened image was taken, as its camera wrote it (EXIF's DateTimeOriginal, else DateTime), or None."""
+    if image.format not in ("JPEG", "MPO", "TIFF", "WEBP"):
+        return None  # a PNG would be decoded to look at its end
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif = image.getexif()
+            found = exif.get_ifd(EXIF_BLOCK).get(TAKEN_TAG) or exif.get(CHANGED_TAG)
+    except Exception:  # Pillow raises whatever a damaged byte leads it to; the pixels may still be fine
+        return None
+    return found.strip("\x00 ") or None if isinstance(found, str) else None
 
 
 def decode(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from trapline.core.geometry import Header, Pixels, displayed_part
 from trapline.io import images, jpeg
@@ -57,6 +57,11 @@ class Photo:
         found = jpeg.structure(self._data)
         size = (self.header.width_px, self.header.height_px)
         return found if found is not None and (found.width_px, found.height_px) == size else None
+
+    @property
+    def image(self) -> Image.Image:
+        """The opened image, for what its header says."""
+        return self._image
 
     def can_scale(self) -> bool:
         """Whether decoding at a reduced scale saves time."""

@@ -1,8 +1,8 @@
 """The one inference loop: crops in, scores or features out. Used by embed, predict, the probe and validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from trapline.learn import memory, objective
 from trapline.learn.loader import load_ahead
 from trapline.learn.models import features
 from trapline.learn.transforms import Transform, load_for_evaluation, to_input
+
+Item = TypeVar("Item")
 
 
 class Halving:
@@ -51,6 +53,34 @@ class Halving:
         return np.concatenate(found)
 
 
+def infer_many(
+    function: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence[Sequence[Item]],
+    load: Callable[[Item], Sequence[np.ndarray | str]],
+    *,
+    batch_size: int,
+    device: torch.device,
+    threads: int = 0,
+) -> Iterator[tuple[Sequence[Item], list[Sequence[np.ndarray | str]], np.ndarray | None]]:
+    """Run a function of a batch over items that each give any number of crops, loaded ahead by threads.
+
+    Args:
+        function: From uint8 [n, size, size, 3] to float32 [n, width], each row by itself.
+        groups: Items whose crops are in memory at a time.
+        load: The crops of an item; in place of one that cannot be read, why.
+        batch_size: Crops at a time; halved, for good, where memory runs out.
+        threads: That load; 0 takes one per CPU core.
+
+    Yields:
+        Each group, what was loaded of each of its items, and the values of its crops, [n, width], in order; None where
+        none could be read.
+    """
+    batched = Halving(function, batch_size, device)
+    for group, loaded in load_ahead(groups, load, threads or cores.usable_cores()):
+        good = [pixels for crops in loaded for pixels in crops if isinstance(pixels, np.ndarray)]
+        yield group, loaded, batched(np.stack(good)) if good else None
+
+
 def infer(
     model: nn.Module,
     transform: Transform,
@@ -78,11 +108,11 @@ def infer(
         None. Width is 0 if no crop could be read.
     """
 
-    def load(path: Path) -> np.ndarray | str:
+    def load(path: Path) -> Sequence[np.ndarray | str]:
         try:
-            return load_for_evaluation(path, transform)
+            return (load_for_evaluation(path, transform),)
         except ImageFailure as failure:
-            return str(failure)
+            return (str(failure),)
 
     def values_of(pixels: np.ndarray) -> np.ndarray:
         images = to_input(pixels, transform, device)
@@ -90,20 +120,19 @@ def infer(
             return features(model, images).float().cpu().numpy()
         return objective.scores(model(images), multilabel=multilabel).cpu().numpy()
 
-    batched = Halving(values_of, batch_size, device)
     model.eval()
     groups = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
     results: np.ndarray | None = None
     failures: list[str | None] = []
     with torch.no_grad(), devices.autocast(device):
-        for group, loaded in load_ahead(groups, load, threads or cores.usable_cores()):
-            good = [pixels for pixels in loaded if isinstance(pixels, np.ndarray)]
-            if good:
-                values = batched(np.stack(good))
+        for group, loaded, values in infer_many(
+            values_of, groups, load, batch_size=batch_size, device=device, threads=threads
+        ):
+            if values is not None:
                 if results is None:
                     results = np.full((len(paths), values.shape[1]), np.nan, dtype=np.float32)
-                places = [len(failures) + k for k, pixels in enumerate(loaded) if isinstance(pixels, np.ndarray)]
+                places = [len(failures) + k for k, (crop,) in enumerate(loaded) if isinstance(crop, np.ndarray)]
                 results[places] = values
-            failures += [pixels if isinstance(pixels, str) else None for pixels in loaded]
+            failures += [crop if isinstance(crop, str) else None for (crop,) in loaded]
             done(len(group))
     return (np.empty((len(paths), 0), dtype=np.float32) if results is None else results), failures

@@ -35,3 +35,10 @@ def as_arrays(values: np.ndarray, width: int) -> pl.Series:
     column = pl.Series(values.astype(np.float32), dtype=kind)
     unread = pl.Series(np.isnan(values[:, 0]))  # a row is NaN whole or not at all
     return pl.select(pl.when(~unread).then(column)).to_series()
+
+
+def with_values(rows: pl.DataFrame, column: str, values: np.ndarray) -> pl.DataFrame:
+    """`rows` with other arrays in a column, float [n, width], where it is not null."""
+    found = np.full((rows.height, values.shape[1]), np.nan, np.float32)
+    found[rows[column].is_not_null().to_numpy()] = values
+    return rows.with_columns(as_arrays(found, values.shape[1]).alias(column))

@@ -67,8 +67,8 @@ class Transform:
         return tuple(round(255 * value) for value in self.mean)  # type: ignore[return-value]
 
 
-def read_square(path: Path, transform: Transform) -> Image.Image:
-    """Decode a crop and pad it to a square.
+def read_square(path: Path | bytes, transform: Transform) -> Image.Image:
+    """Decode a crop, a file's or its bytes, and pad it to a square.
 
     A JPEG much larger than needed is decoded at a half, quarter or eighth of its size, as long as both sides keep
     twice the model's: training and evaluation see the same pixels, and nothing is lost that resizing would keep.
@@ -89,7 +89,7 @@ def read_square(path: Path, transform: Transform) -> Image.Image:
     return square
 
 
-def load_for_evaluation(path: Path, transform: Transform) -> np.ndarray:
+def load_for_evaluation(path: Path | bytes, transform: Transform) -> np.ndarray:
     """A crop as the model sees it outside training: uint8 [size, size, 3].
 
     Raises:

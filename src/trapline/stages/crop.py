@@ -16,6 +16,7 @@ from trapline.io import atomic
 from trapline.io import crops as crop_io
 from trapline.io import images as image_io
 from trapline.io.buffers import Buffers
+from trapline.io.cutting import Cutter, cutting
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
 from trapline.io.objects import ObjectFailure
@@ -212,16 +213,17 @@ class _Work:
         width, height = photo.header.displayed_px
         resolved = [self._resolve(box, unit, photo.header) for box in unit["boxes"]]
         found = [box for box in resolved if isinstance(box, geometry.ResolvedBox)]
-        style = self.cfg.style
-        windows = [(geometry.crop_window(b, width, height, style), geometry.shown_part(b, width, height, style))
-                   for b in found]  # fmt: skip
-        hashed_rows = crop_io.hashed_rows(height) if self.hash_frames else 1
-        rows = max([hashed_rows, *(shown[3] for _, shown in windows)])
-        whole = any(box["source"] == schemas.READY_CROP for box in unit["boxes"])
-        scale = crop_io.scale_for(windows, self.cfg.max_size) if photo.can_scale() and not whole else 1
-        keep = self.cfg.truncated == "use"
-        with photo.decode(rows, self.buffers, scale=scale, keep_truncated=keep) as picture:
-            hashed = None
+        with cutting(
+            photo,
+            found,
+            self.cfg.style,
+            self.cfg.max_size,
+            self.buffers,
+            least_rows=crop_io.hashed_rows(height) if self.hash_frames else 1,
+            whole=any(box["source"] == schemas.READY_CROP for box in unit["boxes"]),
+            keep_truncated=self.cfg.truncated == "use",
+        ) as cutter:
+            picture, hashed = cutter.picture, None
             if self.hash_frames and picture.within is None:
                 hashed = crop_io.frame_hash(picture.pixels, -(-height // picture.scale))
             made = []
@@ -231,7 +233,7 @@ class _Work:
                 elif isinstance(spot, str):
                     made.append(_failed(box, unit, spot))
                 else:
-                    made.append(self._store(box, unit, spot, picture, (width, height), hashed))
+                    made.append(self._store(box, unit, spot, cutter, hashed))
         return made
 
     def _resolve(self, box: dict, unit: dict, header: geometry.Header) -> geometry.ResolvedBox | str:
@@ -248,21 +250,11 @@ class _Work:
         except ValueError as error:
             return str(error)
 
-    def _store(
-        self,
-        box: dict,
-        unit: dict,
-        spot: geometry.ResolvedBox,
-        picture: Picture,
-        size_px: tuple[int, int],
-        hashed: str | None,
-    ) -> tuple:
-        place = (spot, *size_px, self.cfg.style, picture.within)
+    def _store(self, box: dict, unit: dict, spot: geometry.ResolvedBox, cutter: Cutter, hashed: str | None) -> tuple:
         try:
-            window, shown = geometry.crop_window(*place), geometry.shown_part(*place)
+            piece = cutter.cut(spot)
         except ValueError as error:
             return _failed(box, unit, str(error))
-        piece = crop_io.cut(picture, window, shown, self.cfg.max_size)
         checksum = crop_io.write_jpeg(piece, self.crops_dir / box["crop_id"], self.cfg.quality)
         grey = crop_io.is_grey(piece)
         names = (box["crop_id"], box["box_id"], unit["image_id"], box["crop_id"])

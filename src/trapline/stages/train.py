@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 
 from trapline.core import cores
-from trapline.core.config import TrainConfig
+from trapline.core.config import CropConfig, TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.formats.ms_classification import read_label_index
@@ -77,6 +77,7 @@ class Params(msgspec.Struct):
     threads: int
     transform: dict[str, object]
     versions: dict[str, str]
+    crops: dict[str, object] | None = None  # how the crops were cut; None where that is not known
     machine: str = ""  # of the first call, as code
     code: str = ""
 
@@ -91,6 +92,7 @@ def train(
     log: Log,
     root: Path | None = None,
     clock: Clock | None = None,
+    crops: CropConfig | None = None,
 ) -> TrainResult:
     """Train a classifier, or go on with a training that was stopped; a finished one returns its result at once.
 
@@ -105,6 +107,7 @@ def train(
             done.json.
         root: What relative paths in `cfg` are relative to. Default: the current folder.
         clock: What is left of the time budget, where it began before. Default: it begins now.
+        crops: How the crops were cut; kept in the checkpoint, so that new images are cut alike.
 
     Raises:
         InputError: Nothing to train on, only one label, an example with several labels, an unknown model, weights that
@@ -124,14 +127,16 @@ def train(
     start = None if begun else starting_weights(cfg, root or Path())
     former = _read(run_dir / PARAMS, Params)
     own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
-    asked = _params(cfg, chosen, str(device), input_of(cfg, own))
+    asked = _params(cfg, chosen, str(device), input_of(cfg, own), crops)
     kept = together.from_first(_settle_params(run_dir, former, asked, log) if together.first else asked)
     if (done := _read(run_dir / DONE, Done)) is not None:
         return done.result(run_dir)
     task = chosen.task(crops_dir, multilabel=cfg.multilabel)
     # Not in the checkpoints: what does not change them.
     decisive = {name: value for name, value in kept.config.items() if name not in TrainConfig.inert}
-    trained = {"config": decisive, "fingerprint": kept.fingerprint, "versions": kept.versions}
+    trained: dict[str, object] = {"config": decisive, "fingerprint": kept.fingerprint, "versions": kept.versions}
+    if kept.crops is not None:
+        trained["crops"] = kept.crops
     end = fit(
         task,
         cfg,
@@ -176,7 +181,7 @@ def input_of(cfg: TrainConfig, own: Transform | None) -> Transform:
     return replace(own, image_size=cfg.image_size or own.image_size)
 
 
-def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform) -> Params:
+def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform, crops: CropConfig | None) -> Params:
     """What this training is, with nothing left to a default."""
     return Params(
         config={**cfg.model_dump(), "image_size": transform.image_size, "device": device},
@@ -187,6 +192,7 @@ def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform)
         threads=cores.usable_cores(),
         transform=transform.as_dict(),
         versions={name: version(name) for name in ("trapline", "torch", "timm", "numpy", "pillow")},
+        crops=crops.model_dump(mode="json", exclude=set(crops.inert)) if crops is not None else None,
         machine=provenance.machine(),
         code=provenance.code(),
     )

@@ -94,7 +94,14 @@ def _train_run(
         log=log,
         root=context.layout.root,
         clock=clock,
+        crops=_how_cropped(context),
     )
+
+
+def _how_cropped(context: Context) -> config.CropConfig | None:
+    """The settings that the present crops were made with."""
+    record = context.records.read("crop")
+    return config.CropConfig.model_validate(record.config) if record is not None else None
 
 
 Told = tuple[str, list[dict[str, object]], dict[str, object]]  # run, SPLITS rows, options

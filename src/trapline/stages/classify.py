@@ -1,0 +1,225 @@
+"""classify: boxes of new images to scores; each image decoded once, its crops made in memory as crop stores them."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from trapline.core import cores, geometry
+from trapline.core.config import CropConfig
+from trapline.core.log import Log
+from trapline.engine.local import map_rows
+from trapline.io import images as image_io
+from trapline.io import jpeg
+from trapline.io.buffers import Buffers
+from trapline.io.cutting import cutting
+from trapline.io.images import ImageFailure
+from trapline.io.ledger import Parts
+from trapline.io.objects import ObjectFailure
+from trapline.io.photo import Photo
+from trapline.learn.deployed import Deployed
+from trapline.learn.infer import infer_many
+from trapline.learn.rows import as_arrays
+from trapline.learn.transforms import Transform, load_for_evaluation
+
+VERSION = 1
+PART_IMAGES = 256  # what a kill can cost: some seconds
+DECODED_BYTES = 160_000_000  # pixels in memory at a time, whatever the number of threads
+CANNOT_BE_HAD = "cannot be had now: "  # such an image is tried again the next time
+REMOTE_THREADS = 16  # most of their time they wait for the store
+
+BOX = pl.Struct(
+    {"detection": pl.Int64, "box_x": pl.Float64, "box_y": pl.Float64, "box_w": pl.Float64, "box_h": pl.Float64}
+)
+UNITS = {
+    "file": pl.String,  # unique
+    "key": pl.String,  # where the image is read: a path, or an object's key
+    "stamp": pl.String,  # stands for the content; null where that is not known
+    "ready": pl.Boolean,  # the picture is a crop already, taken whole
+    "boxes": pl.List(BOX),  # fractions of the displayed image
+    "failure": pl.String,  # why there is nothing to read
+}
+CLASSIFIED = {
+    "file": pl.String,
+    "detection": pl.Int64,  # null for an image without boxes
+    "captured": pl.String,  # EXIF's DateTimeOriginal
+    "width_px": pl.Int64,  # of the image as displayed
+    "height_px": pl.Int64,
+    "distance": pl.Float32,  # to what the run was trained on; null where that is not measured
+    "failure": pl.String,
+}
+Read = Callable[[str], bytes]
+
+
+def classify(
+    units: pl.DataFrame,
+    model: Callable[[], Deployed],
+    cfg: CropConfig,
+    *,
+    n_labels: int,
+    made_with: Mapping[str, object],
+    batch_size: int,
+    parts: Parts,
+    log: Log,
+    read: Read | None = None,
+    threads: int = 0,
+) -> pl.DataFrame:
+    """Classify the boxes of images; what is done and committed is not done again.
+
+    Args:
+        units: A row per image (UNITS).
+        model: The classifier, built only if there is something to do. Values are probabilities of `n_labels` labels and
+            perhaps a distance.
+        cfg: How crops are cut: as those that the classifier was trained on.
+        made_with: What else decides the outcome: the checkpoint, the arithmetic.
+        read: Reads an image by its key. Default: a file.
+        threads: That read and decode; 0 takes one per CPU core.
+
+    Returns:
+        A row per box, in their order (CLASSIFIED and `scores`); and one for each image without a box, whose failure, if
+        any, is why its header could not be read.
+    """
+    work = _Work(cfg, Buffers(DECODED_BYTES), read or _read_file)
+    kind = pl.Array(pl.Float32, n_labels)
+
+    def score(rows: pl.DataFrame) -> pl.DataFrame:
+        if not rows.height:
+            return pl.DataFrame(schema={**CLASSIFIED, "scores": kind})
+        deployed = model()
+
+        def load(unit: dict) -> Sequence[np.ndarray | str]:
+            return work.crops(unit, deployed)
+
+        made: list[tuple] = []
+        values: list[np.ndarray] = []
+        groups = list(_groups(rows.iter_rows(named=True), batch_size))
+        for group, loaded, found in infer_many(
+            deployed, groups, load, batch_size=batch_size, device=deployed.device, threads=_threads(threads, read)
+        ):
+            rest = iter(found if found is not None else ())
+            for unit, crops in zip(group, loaded, strict=True):
+                *about, why = work.told.pop(unit["file"])
+                for box, crop in zip(unit["boxes"], crops, strict=True):
+                    failure = crop if isinstance(crop, str) else None
+                    made.append((unit["file"], box["detection"], *about, failure))
+                    values.append(next(rest) if failure is None else np.full(n_labels, np.nan, np.float32))
+                if not unit["boxes"]:
+                    made.append((unit["file"], None, *about, why))
+                    values.append(np.full(n_labels, np.nan, np.float32))
+        return _rows(made, values, n_labels)
+
+    def still_good(done: pl.DataFrame) -> pl.Series:
+        return ~done["failure"].str.starts_with(CANNOT_BE_HAD).fill_null(False)
+
+    crops = cfg.model_dump(include={"style", "max_size", "quality", "truncated", "max_pixels"})
+    return map_rows(
+        score,
+        units,
+        key="file",
+        config={"version": VERSION, "crops": crops, **made_with},
+        parts=parts,
+        part_rows=PART_IMAGES,
+        log=log,
+        what="images classified",
+        still_good=still_good,
+    )
+
+
+def _threads(asked: int, read: Read | None) -> int:
+    return asked or (REMOTE_THREADS if read is not None else cores.usable_cores())
+
+
+def _groups(units: Iterator[dict], most: int) -> Iterator[list[dict]]:
+    """Images whose crops are in memory at a time: about a batch of them."""
+    group: list[dict] = []
+    crops = 0
+    for unit in units:
+        group.append(unit)
+        crops += len(unit["boxes"])
+        if crops >= most or len(group) >= most:
+            yield group
+            group, crops = [], 0
+    if group:
+        yield group
+
+
+def _rows(made: list[tuple], values: list[np.ndarray], n_labels: int) -> pl.DataFrame:
+    columns = [name for name in CLASSIFIED if name != "distance"]
+    frame = pl.DataFrame(made, schema={name: CLASSIFIED[name] for name in columns}, orient="row")
+    scores = np.stack([row[:n_labels] for row in values])
+    distance = [float(row[n_labels]) if len(row) > n_labels else None for row in values]
+    return frame.with_columns(
+        distance=pl.Series(distance, dtype=pl.Float32), scores=as_arrays(scores, n_labels)
+    ).select(*CLASSIFIED, "scores")
+
+
+class _Work:
+    """What the threads that load share."""
+
+    def __init__(self, cfg: CropConfig, buffers: Buffers, read: Read):
+        self._cfg, self._buffers, self._read = cfg, buffers, read
+        self.told: dict[str, tuple] = {}  # file -> when it was taken, its width and height, why it failed
+        self._lock = threading.Lock()
+
+    def crops(self, unit: dict, model: Deployed) -> Sequence[np.ndarray | str]:
+        """The model's inputs of an image's boxes; in place of one that cannot be had, why."""
+        about, failure = (None, None, None), unit["failure"]
+        found: Sequence[np.ndarray | str] = ()
+        if failure is None:
+            try:
+                about, found = self._cut(unit, model)
+            except (ImageFailure, ObjectFailure) as error:
+                failure = f"{CANNOT_BE_HAD if getattr(error, 'transient', False) else ''}{error}"
+        with self._lock:
+            self.told[unit["file"]] = (*about, failure)
+        return found if failure is None else [failure] * len(unit["boxes"])
+
+    def _cut(self, unit: dict, model: Deployed) -> tuple[tuple, Sequence[np.ndarray | str]]:
+        transform = model.transform
+        data = self._read(unit["key"])
+        if unit["ready"]:
+            return (None, None, None), [load_for_evaluation(data, transform)]
+        photo = Photo(data, self._cfg.max_pixels)
+        about = (image_io.taken_at(photo.image), *photo.header.displayed_px)
+        if not unit["boxes"]:
+            return about, ()
+        spots = [_resolved(box, photo.header) for box in unit["boxes"]]
+        places = [spot for spot in spots if isinstance(spot, geometry.ResolvedBox)]
+        if not places:
+            return about, [spot for spot in spots if isinstance(spot, str)]
+        made: list[np.ndarray | str] = []
+        with cutting(
+            photo,
+            places,
+            self._cfg.style,
+            self._cfg.max_size,
+            self._buffers,
+            keep_truncated=self._cfg.truncated == "use",
+        ) as cutter:
+            for spot in spots:
+                try:
+                    made.append(spot if isinstance(spot, str) else self._stored(cutter.cut(spot), transform))
+                except ValueError as error:
+                    made.append(str(error))
+        return about, made
+
+    def _stored(self, piece: np.ndarray, transform: Transform) -> np.ndarray:
+        """A crop as it would be read from its file: what JPEG does to it, training saw too."""
+        return load_for_evaluation(jpeg.encode(piece, self._cfg.quality), transform)
+
+
+def _resolved(box: dict, header: geometry.Header) -> geometry.ResolvedBox | str:
+    """Where a box is in the displayed image, or why it is nowhere."""
+    sides = [box[side] for side in ("box_x", "box_y", "box_w", "box_h")]
+    if None in sides:
+        return "detection has no box"
+    try:
+        return geometry.resolve(geometry.GivenBox(*sides, unit="fraction", frame="displayed"), header)
+    except ValueError as error:
+        return str(error)
+
+
+def _read_file(key: str) -> bytes:
+    return image_io.read(Path(key))
