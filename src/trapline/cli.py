@@ -19,6 +19,7 @@ HELP = {
     "convert": "Annotations of one format -> another.",
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "detect": "Run the MegaDetector that you installed over a folder of images.",
+    "export": "A run -> what others deploy: ONNX, TorchScript, TorchServe, timm.",
     "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "runs": "List the trainings side by side: how far, how good, what differs.",
@@ -38,6 +39,7 @@ BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stag
     "tools": ("convert", "labels", "compare", "runs", "estimate"),
     "deciding": ("decide",),
     "predicting": ("detect",),
+    "exporting": ("export",),
 }
 
 app = App(
