@@ -96,7 +96,7 @@ def onnx_bytes(known: Checkpoint, calibration: Calibration, names: tuple[str, st
             lambda: torch.onnx.export(
                 module,
                 (example(known),),
-                buffer,
+                buffer,  # type: ignore[arg-type] (that exporter takes streams)
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[names[0]],

@@ -136,7 +136,6 @@ def test_timm_opens_its_folder(run, exported):
         assert torch.allclose(network(images), expected(images), atol=TOLERANCE)
 
 
-
 SERVED = """
 import json, sys
 folder, requests = sys.argv[1:]
@@ -165,7 +164,7 @@ def test_the_archive_answers_animl_with_nothing_of_trapline_but_its_own(run, exp
         packed.extractall(tmp_path / "model")
     pictures = drawn()[:2]
     expected = reference(run, pictures, tmp_path / "crops")
-    rows = []
+    rows, image = [], ""
     for data in pictures:
         image = base64.b64encode(data).decode()
         for number, box in enumerate(boxes_of(data)):

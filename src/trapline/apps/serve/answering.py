@@ -84,7 +84,7 @@ def _open_onnx(path: Path, threads: int) -> Answering:
         raise InputError(f"{path} is an ONNX file, but not one that `trapline export` wrote.")
 
     def network(crops: np.ndarray) -> np.ndarray:
-        return session.run([OUTPUT], {INPUT: crops})[0]
+        return np.asarray(session.run([OUTPUT], {INPUT: crops})[0])
 
     return Answering(from_json(told, path), network)
 
