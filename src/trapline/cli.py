@@ -20,7 +20,7 @@ HELP = {
     "labels": "Show what becomes of every label, and why; suggest a label map.",
     "detect": "Run the MegaDetector that you installed over a folder of images.",
     "inspect": "Find what a person should look at: wrong labels, copies, poor crops, impossible times.",
-    "export": "What the project knows -> a dataset to open in FiftyOne.",
+    "export": "A run -> ONNX, TorchScript, TorchServe, timm; or all crops -> FiftyOne.",
     "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
     "review": "Look at crops on a local page and decide: accept, relabel, exclude.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
@@ -38,11 +38,12 @@ HELP = {
 }
 BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stage's
     "projects": ("demo", "init", "run", "status", "doctor"),
-    "tools": ("convert", "labels", "compare", "runs", "estimate", "export"),
+    "tools": ("convert", "labels", "compare", "runs", "estimate"),
     "deciding": ("decide",),
     "predicting": ("detect",),
     "reviewing": ("review",),
     "inspecting": ("inspect",),
+    "exporting": ("export",),
 }
 
 app = App(

@@ -79,25 +79,6 @@ def convert(
     )
 
 
-def export(
-    *,
-    to: Literal["fiftyone"],
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    overwrite: Annotated[bool, Parameter(negative=())] = False,
-    project: ProjectFolder = Path("."),
-) -> None:
-    """Export what the project knows, for other programs to open.
-
-    Args:
-        to: fiftyone: every crop with its label, split, place and issues, as a dataset to import.
-        out: The folder to write.
-        overwrite: Replace what an earlier export left there.
-    """
-    from trapline.apps.export import export as run_export
-
-    run_export(Project(project, ConsoleLog()), to, out, overwrite=overwrite)
-
-
 def compare(a: str, b: str, *, project: ProjectFolder = Path(".")) -> None:
     """Say whether one classifier is better than another, at places that neither has seen: paired, with an interval.
 

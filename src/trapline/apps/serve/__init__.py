@@ -1,0 +1,1 @@
+"""trapline serve: an exported classifier that answers over HTTP, or in this process, without torch."""
