@@ -1,5 +1,6 @@
 """A project: its configuration, its stages in order, what is up to date and why not."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -189,11 +190,14 @@ class Project:
             ISSUES rows: crop_id, kind, evidence, score; by kind, worst first.
 
         Raises:
-            InputError, TooManyFailures, LockHeld: As `make`.
+            InputError, LockHeld: As `make`.
+            TooManyFailures: Everything is written, but more images failed than allowed.
         """
-        self.make("embed", max_failures=max_failures)
+        self.make("embed", max_failures=sys.maxsize)  # what failed is said after what was found in the rest
         with lock(self.layout.lock):
-            return inspect(self._context(), self.log)
+            found = inspect(self._context(), self.log)
+        self._check_failures(STAGES, max_failures)
+        return found
 
     def retry_failed(self) -> int:
         """Make the images that could not be fetched be asked for again, by the next `make("fetch")` or `run`.

@@ -6,6 +6,7 @@ import polars as pl
 from rich.table import Table
 
 from trapline.commands.options import MaxFailures, ProjectFolder, plain
+from trapline.core.errors import TooManyFailures
 from trapline.io.console import ConsoleLog
 from trapline.project import Project
 
@@ -18,7 +19,11 @@ def inspect(*, project: ProjectFolder = Path("."), max_failures: MaxFailures = N
     """
     log = ConsoleLog()
     opened = Project(project, log)
-    found = opened.inspect(max_failures=max_failures)
+    failures = None
+    try:
+        found = opened.inspect(max_failures=max_failures)
+    except TooManyFailures as error:
+        failures, found = error, opened.table("issues")
     table = Table("kind", "crops", "the worst", "why", box=None, pad_edge=False)
     kinds = found.group_by("kind", maintain_order=True).agg(pl.len(), pl.first("crop_id", "evidence"))
     for kind, n, crop_id, evidence in kinds.iter_rows():
@@ -26,3 +31,5 @@ def inspect(*, project: ProjectFolder = Path("."), max_failures: MaxFailures = N
     log.console.print(table if found.height else "nothing found")
     log.note(f"all {found.height:,} are in {opened.layout.table('issues')}")
     log.note(f"to look at, and to send on: {opened.layout.inspect_page}")
+    if failures is not None:
+        raise failures

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1, shape (crops, features); a row of zeros, or of values that are no numbers, stays zeros."""
-    features = np.nan_to_num(features, nan=0.0, posinf=0.0, neginf=0.0)
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(length > 0, length, 1)
+def unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows of length 1, (crops, features); one of zeros, or of no numbers, is zeros: near to nothing."""
+    clean = np.nan_to_num(features.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(clean, axis=1, keepdims=True)
+    return (clean / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 def nearest(units: NDArray[np.float32], row: int, count: int) -> list[tuple[int, float]]:

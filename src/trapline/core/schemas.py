@@ -197,8 +197,6 @@ EMBEDDINGS = Schema(
     "embeddings", ("crop_id",), {"crop_id": TEXT, "model": TEXT, "embedding": pl.Array}, required=("model",)
 )
 
-ISSUES = Schema("issues", ("crop_id", "kind"), {"crop_id": TEXT, "kind": TEXT, "evidence": TEXT, "score": pl.Float32})
-
 PREDICTIONS = Schema(
     "predictions", ("crop_id",), {"crop_id": TEXT, "scores": pl.Array, "failure": TEXT}
 )  # scores: softmax probabilities in the checkpoint's label order; null where the crop could not be read

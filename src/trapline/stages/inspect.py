@@ -9,6 +9,7 @@ import polars as pl
 
 from trapline.core.issues import clocks, labels, neighbours, overlaps, pictures, rows, shares
 from trapline.core.log import Log
+from trapline.core.neighbours import unit
 from trapline.engine.local import map_rows
 from trapline.io import quality
 from trapline.io.images import ImageFailure
@@ -120,7 +121,7 @@ def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
     chances = unseen.probabilities(features, given, groups, len(names))
     judged = int((~np.isnan(chances).any(axis=1)).sum())
     log.account("crops", table.height, "labels judged", judged, {"nothing to judge them by": table.height - judged})
-    directions = neighbours.unit(features)
+    directions = unit(features)
     found = [labels.likely_wrong(ids, given, chances, list(names))]
     if table.height > neighbours.MOST_EXACT:
         log.warn(

@@ -3,13 +3,14 @@ import polars as pl
 import pytest
 
 from trapline.core.issues import neighbours
+from trapline.core.neighbours import unit
 
 
 def test_neighbours_are_those_of_a_plain_sort(monkeypatch):
     features = np.random.default_rng(0).normal(size=(70, 6))
     features[3] = np.nan
     monkeypatch.setattr(neighbours, "BLOCK_BYTES", 4 * 70 * 8)  # several blocks
-    found = neighbours.nearest(neighbours.unit(features), 4)
+    found = neighbours.nearest(unit(features), 4)
     for row in range(70):
         if row == 3:
             assert (found.index[row] == -1).all()
@@ -23,7 +24,7 @@ def test_neighbours_are_those_of_a_plain_sort(monkeypatch):
 
 def test_only_crops_of_the_same_kind_and_fewer_than_k():
     features = np.random.default_rng(1).normal(size=(5, 3))
-    found = neighbours.nearest(neighbours.unit(features), 3, within=np.array([0, 0, 0, 1, 2]))
+    found = neighbours.nearest(unit(features), 3, within=np.array([0, 0, 0, 1, 2]))
     assert set(found.index[0]) == {1, 2, -1}
     assert (found.index[3:] == -1).all()
 
@@ -31,7 +32,7 @@ def test_only_crops_of_the_same_kind_and_fewer_than_k():
 def test_a_burst_does_not_crowd_out_the_others():
     features = np.random.default_rng(4).normal(size=(6, 8))
     features[1:4] = features[0]
-    found = neighbours.nearest(neighbours.unit(features), 2, apart=np.array([0, 0, 0, 0, 1, 2]))
+    found = neighbours.nearest(unit(features), 2, apart=np.array([0, 0, 0, 0, 1, 2]))
     assert {*found.index[0]} == {4, 5}
     assert {*found.index[1]} == {4, 5}
 
@@ -48,7 +49,7 @@ def test_copies_are_found_but_not_bursts_nor_two_boxes_of_one_image():
             "split": ["train", "test", "train", "train", "val", "val", "train", "train"],
         }
     )
-    found = neighbours.near_duplicates(crops, neighbours.nearest(neighbours.unit(features), 2), 0.99)
+    found = neighbours.near_duplicates(crops, neighbours.nearest(unit(features), 2), 0.99)
     assert found["crop_id"].to_list() == ["c0", "c1", "c4", "c5"]
     assert "c1" in found["evidence"][0]
     assert "across splits (train and test)" in found["evidence"][0]
@@ -64,7 +65,7 @@ def test_a_crop_unlike_its_label_is_an_outlier():
     given = np.repeat([0, 1], 30)
     given[59] = -1
     ids = [f"c{k}" for k in range(60)]
-    found = neighbours.outliers(ids, given, neighbours.unit(features), ["cat", "dog"])
+    found = neighbours.outliers(ids, given, unit(features), ["cat", "dog"])
     assert found["crop_id"][0] == "c4"
     assert found["evidence"][0].startswith("unlike other cat: distance")
     assert "c59" not in found["crop_id"]

@@ -29,13 +29,6 @@ class Neighbours:
     similarity: np.ndarray
 
 
-def unit(features: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, float32; rows of NaN or zeros become zeros, which are near to nothing."""
-    clean = np.nan_to_num(features.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    length = np.linalg.norm(clean, axis=1, keepdims=True)
-    return clean / np.where(length > 0, length, 1)
-
-
 def nearest(
     directions: np.ndarray, k: int, *, within: np.ndarray | None = None, apart: np.ndarray | None = None
 ) -> Neighbours:
