@@ -66,6 +66,7 @@ def inspect(
     measured: pl.DataFrame,
     wished: Mapping[str, float],
     *,
+    twins: pl.DataFrame | None = None,
     now: datetime,
     log: Log,
 ) -> pl.DataFrame:
@@ -75,6 +76,7 @@ def inspect(
         examples, crops, boxes, splits, embeddings: Tables; embeddings of any crops, in any order.
         measured: From `measures`.
         wished: Split -> the fraction of crops it was to have.
+        twins: Pairs of frames that two places share (stages/leaks.twins). Default: none are known.
 
     Returns:
         ISSUES rows.
@@ -95,6 +97,8 @@ def inspect(
         .sort("crop_id")
     )
     found = [*_by_features(table, log), *pictures.poor(table)]
+    if twins is not None:
+        found.append(neighbours.copied_frames(table, twins))
     found.append(overlaps.overlapping(table.drop_nulls(["box_x", "box_w"])))
     stood = table.with_columns(place=pl.coalesce("deployment_id", "camera_id", "group_id"))
     found.append(clocks.impossible(stood, now))

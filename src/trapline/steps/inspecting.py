@@ -9,6 +9,7 @@ from trapline.core import cores
 from trapline.core.log import Log
 from trapline.io import atomic
 from trapline.io.ledger import Parts
+from trapline.stages import leaks
 from trapline.steps.step import Context, write
 
 
@@ -41,6 +42,7 @@ def inspect(context: Context, log: Log) -> pl.DataFrame:
         context.table("embeddings"),
         measured,
         wished,
+        twins=leaks.twins(examples, crops, log=log),
         now=datetime.now(),
         log=log,
     )

@@ -69,3 +69,23 @@ def test_a_crop_unlike_its_label_is_an_outlier():
     assert found["crop_id"][0] == "c4"
     assert found["evidence"][0].startswith("unlike other cat: distance")
     assert "c59" not in found["crop_id"]
+
+
+def test_copied_frames_are_found_once_from_both_sides():
+    crops = pl.DataFrame(
+        {
+            "crop_id": ["a0", "a1", "b0", "c0"],
+            "image_id": ["a", "a", "b", "c"],
+            "split": ["train", "train", "test", "train"],
+        }
+    )
+    pairs = pl.DataFrame({"image_id": ["a", "a"], "other_image_id": ["b", "c"], "distance": [3, 9]})
+    found = neighbours.copied_frames(crops, pairs)
+    evidence = dict(found.select("crop_id", "evidence").iter_rows())
+    assert set(evidence) == {"a0", "a1", "b0", "c0"}
+    assert evidence["a0"] == (
+        "its frame is nearly the same as b at another place (3 of 256 bits differ), across splits (train and test)"
+    )
+    assert evidence["c0"].endswith("a at another place (9 of 256 bits differ), within the split")
+    scores = dict(found.select("crop_id", "score").iter_rows())
+    assert scores["b0"] > 0.9 > 0.5 > scores["c0"]

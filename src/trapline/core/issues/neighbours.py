@@ -97,6 +97,36 @@ def near_duplicates(crops: pl.DataFrame, found: Neighbours, least: float) -> pl.
     return issues(pairs["crop_id"], DUPLICATE, evidence.to_list(), pairs["score"].to_numpy())
 
 
+def copied_frames(crops: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """ISSUES rows of the crops of frames that two places share: copied images, or one camera under two names.
+
+    Args:
+        crops: crop_id, image_id, split (null: of none).
+        pairs: image_id, other_image_id, distance: as `stages.leaks.twins` finds them, in bits of 256.
+    """
+    both = pl.concat(
+        [
+            pairs.select("image_id", "other_image_id", "distance"),
+            pairs.select(image_id="other_image_id", other_image_id="image_id", distance="distance"),
+        ]
+    )
+    splits = crops.select(other_image_id="image_id", other_split="split").unique("other_image_id")
+    found = crops.select("crop_id", "image_id", "split").join(both, on="image_id").join(splits, on="other_image_id")
+    apart = (pl.col("split") != pl.col("other_split")).fill_null(False)
+    found = found.sort("crop_id", "distance").with_columns(
+        evidence=pl.format(
+            "its frame is nearly the same as {} at another place ({} of 256 bits differ), {}",
+            "other_image_id",
+            "distance",
+            pl.when(apart)
+            .then(pl.format("across splits ({} and {})", "split", "other_split"))
+            .otherwise(pl.lit("within the split")),
+        ),
+        score=pl.when(apart).then(1.0).otherwise(0.5) - pl.col("distance") / 256,
+    )
+    return issues(found["crop_id"], DUPLICATE, found["evidence"].to_list(), found["score"].to_numpy())
+
+
 def outliers(crop_ids: Sequence[str], given: np.ndarray, directions: np.ndarray, names: Sequence[str]) -> pl.DataFrame:
     """ISSUES rows of crops that are unlike the other crops of their label.
 

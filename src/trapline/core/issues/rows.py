@@ -27,5 +27,9 @@ def issues(
 
 
 def together(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Findings of several kinds as one checked table: by kind in the order given, worst first."""
-    return ISSUES.check(pl.concat([ISSUES.empty(), *found]))
+    """Findings of several kinds as one checked table: kinds in the order given, worst first; a crop once of a kind."""
+    every = pl.concat([ISSUES.empty(), *found]).with_row_index("row")
+    worst = every.with_columns(order=pl.col("row").min().over("kind")).sort(
+        ["order", "score", "crop_id"], descending=[False, True, False], maintain_order=True
+    )
+    return ISSUES.check(worst.unique(["crop_id", "kind"], keep="first", maintain_order=True).drop("order", "row"))
