@@ -1,8 +1,9 @@
 """How well `trapline inspect` finds planted label errors.
 
-    uv run python benchmarks/label_errors.py [--folder build/label_errors] [--sets photos5 semireal] [--seeds 5]
+    uv run python benchmarks/label_errors.py [--folder build/label_errors] [--sets photos5 semireal demo] [--seeds 5]
 
-5% random flips on photos5, 5% flips between the most confused labels on semireal. K is the number planted. Features are
+5% random flips on photos5, 5% flips between the most confused labels on semireal; the demo's own wrong labels and
+copied frames, as `trapline inspect` lists them, over seeds of the drawing. K is the number planted. Features are
 computed once and kept in the folder.
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 import polars as pl
 
 import trapline
+from trapline.apps import demo
 from trapline.core.issues import labels as label_issues
 from trapline.learn import unseen
 
@@ -65,13 +67,43 @@ def found(
     return hits[:planted].sum() / planted, hits[: 3 * planted].sum() / planted
 
 
+def inspected(folder: Path, seed: int) -> None:
+    """Draw a demo, inspect it, and print how much of what was planted is listed."""
+    planted = demo.draw(folder / f"demo {seed}" / "drawn", seed=seed)
+    home = folder / f"demo {seed}" / "project"
+    if (home / "trapline.yaml").exists():
+        project = trapline.Project(home)
+    else:
+        project = trapline.init(home, [planted.annotations], planted.images, "demo")
+    issues = project.inspect(max_failures=10**9)
+    crops = project.table("crops").select("crop_id", "box_id", "image_id")
+    wrong = {f"demo/{error.annotation_id}" for error in planted.wrong_labels}
+    wrong_crops = set(crops.filter(pl.col("box_id").is_in(wrong))["crop_id"])
+    listed = issues.filter(pl.col("kind") == label_issues.KIND)["crop_id"].to_list()
+    k = len(wrong_crops)
+    hits = np.isin(listed, list(wrong_crops))
+    figures = f"precision at K {hits[:k].sum() / k:.2f}, recall at 3K {hits[: 3 * k].sum() / k:.2f}"
+    print(f"demo seed {seed}, {k} of {crops.height} wrong: {figures}", flush=True)
+    named = dict(project.table("examples").select("crop_id", "image_id").iter_rows())
+    pairs = [(f"demo/{copy.image_id}", f"demo/{copy.original_image_id}") for copy in planted.duplicates]
+    shown = {image for pair in pairs if set(pair) <= set(named.values()) for image in pair}
+    told = {named[crop] for crop in issues.filter(pl.col("kind") == "near_duplicate")["crop_id"]}
+    hits = len(told & shown)
+    figures = f"precision {hits / max(len(told), 1):.2f}, recall {hits / len(shown):.2f}"
+    print(f"demo seed {seed}, {len(shown)} frames of copied pairs: {figures}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/label_errors"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=[*SETS, "demo"], default=[*SETS, "demo"])
     options = parser.parse_args()
     for name in options.sets:
+        if name == "demo":
+            for seed in range(options.seeds):
+                inspected(options.folder, seed)
+            continue
         table = embedded(opened(options.folder, name))
         names, true = np.unique(table["label"], return_inverse=True)
         confused = None

@@ -12,8 +12,7 @@ from trapline.core.log import Log
 from trapline.formats import score_csv
 from trapline.formats.ms_classification import read_label_index
 from trapline.io.ledger import Parts, lock
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+from trapline.io.pictures import pictures
 
 
 def predict_other(
@@ -77,11 +76,7 @@ def predict_other(
 
 
 def _pictures(folder: Path) -> pl.Series:
-    found = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.casefold() in ENDINGS and path.is_file()
-    )
+    found = sorted(pictures(folder))
     if not found:
         raise InputError(f"there is no picture in {folder} or below it.")
     return pl.Series("crop_id", found, dtype=pl.String)
