@@ -120,7 +120,9 @@ def test_filters_and_sorts(client):
     assert page["total"] == len(expected)
     scores = rows["score"].to_list()
     assert [r["row"] for r in page["rows"]] == sorted(expected, key=lambda k: scores[k])[:3]
-    assert client.get("/api/rows", issue="label error").json()["total"] == 6
+    worst = client.get("/api/rows", issue="label error").json()
+    assert worst["total"] == 6
+    assert [r["row"] for r in worst["rows"]] == [25, 20, 15, 10, 5, 0]  # the worst first
     assert client.get("/api/rows", location="cam1").json()["total"] == 6
     client.decide(0, 3)
     assert client.get("/api/rows", decision="relabel").json()["total"] == 2

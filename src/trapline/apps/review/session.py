@@ -275,6 +275,8 @@ class Session:
         if query.sort not in SORTS:
             raise Refused(f"there is no order {query.sort!r}")
         by, descending = SORTS[query.sort]
+        if query.issue and not by:
+            by, descending = SORTS["issue score, highest first"]
         if by:
             frame = frame.sort(*by, descending=descending, nulls_last=True, maintain_order=True)
         rows = frame["row"].to_list()
