@@ -61,7 +61,7 @@ def check(project: Project) -> None:
     assert at_other_halves(run.parent, project) >= 0.9  # ten locations choose, and the other ten judge
 
 
-def at_other_halves(run: Path, project: Project, times: int = 20) -> float:
+def at_other_halves(run: Path, project: Project, times: int = 100) -> float:
     """Calibrated and chosen at half of the held-out locations, tried at the others: how often the interval holds."""
     labels = json.loads((run / "params.json").read_text())["labels"]
     scores = pl.read_parquet(run / "predictions.parquet").select("crop_id", "scores")
@@ -82,6 +82,8 @@ def at_other_halves(run: Path, project: Project, times: int = 20) -> float:
         least, _ = thresholds.choose(sure[0], WISHED)
         found = thresholds.outcome(sure[1], least)
         held.append(found.precision_high[-1] >= WISHED)
-        precisions.append(found.precision[-1])
+        if found.kept[-1]:
+            precisions.append(found.precision[-1])
+    # Of the demo they scatter by 0.034: with 20 halves, as there once were, their mean is 0.0075 off by chance.
     assert np.mean(precisions) >= WISHED - 0.01
     return float(np.mean(held))
