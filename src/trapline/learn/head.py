@@ -47,13 +47,12 @@ def start(
     with log.progress("features for the probe", len(paths), "crops") as advance:
         found = features(paths, advance)
     rows = (found, task.targets[chosen], task.weights[chosen])
-    penalty, factor = probe.choose_penalty(*rows, task.groups[chosen], len(task.labels), cfg.seed)
+    penalty = probe.choose_penalty(*rows, task.groups[chosen], len(task.labels), cfg.seed)
     if penalty != probe.PENALTY_C:
         log.note(
             f"probe: a penalty of C = {penalty:g} does better at places left out than the usual {probe.PENALTY_C:g}"
         )
     weight, bias = probe.fit(*rows, len(task.labels), penalty)
-    weight, bias = factor * weight, np.where(bias > probe.NEVER, factor * bias, bias)
     for head in heads:
         assert head is not None
         probe.install(head, weight, bias)

@@ -5,12 +5,10 @@ Source: linear probing, then fine-tuning keeps pretrained features that a random
 """
 
 import warnings
-from typing import cast
 
 import numpy as np
 import torch
-from scipy.optimize import OptimizeResult, minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
@@ -23,7 +21,6 @@ from trapline.learn.validation import judge
 PENALTY_C = 0.001
 OTHERS_C = (0.0001, 0.01, 0.1)
 TURNS = 3  # of cross-validation, over groups
-MOST_FACTOR = 10.0
 TRIED_CROPS = 1_500  # at most so many choose the penalty: a few seconds
 MAX_CROPS = 20_000  # beyond this a probe gains little; bounds memory and time
 NEVER = -10.0  # bias of a label without training crops, below any other
@@ -84,9 +81,8 @@ def _fit_several(
 
 def choose_penalty(
     features: np.ndarray, labels: np.ndarray, weights: np.ndarray, groups: np.ndarray, n_labels: int, seed: int
-) -> tuple[float, float]:
-    """The penalty with the best macro recall (mean average precision of several labels) at places left out, and the
-    factor that makes its logits as sure as they are right there: a strong penalty leaves them too modest.
+) -> float:
+    """The penalty with the best macro recall (mean average precision of several labels) at places left out.
 
     PENALTY_C stays unless another is better by more than a standard error of the difference: choosing among equals
     would follow chance.
@@ -94,48 +90,29 @@ def choose_penalty(
     Args:
         features, labels, weights, n_labels: As for `fit`.
         groups: Each row's group, by number, [n].
-
-    Returns:
-        Penalty and factor; the factor is 1 for several labels, and where there are too few places to tell.
     """
     chosen = choose(labels, seed, TRIED_CROPS)
     features, labels, weights, groups = (part[chosen] for part in (features, labels, weights, groups))
-    several = labels.ndim == 2
     if len(np.unique(groups)) < TURNS:
-        return PENALTY_C, 1.0
+        return PENALTY_C
     penalties = (PENALTY_C, *OTHERS_C)
-    found: list[list[float]] = []
-    logits = np.zeros((len(penalties), len(features), n_labels))
+    found = []
     for train, test in GroupKFold(TURNS, shuffle=True, random_state=seed).split(features, groups=groups):
-        there = labels[train].any(axis=0).sum() if several else len(np.unique(labels[train]))
+        there = labels[train].any(axis=0).sum() if labels.ndim == 2 else len(np.unique(labels[train]))
         if there < 2 or not weights[train].any():
-            return PENALTY_C, 1.0
+            return PENALTY_C
         scores = []
-        for n, penalty in enumerate(penalties):
+        for penalty in penalties:
             weight, bias = fit(features[train], labels[train], weights[train], n_labels, penalty)
-            logits[n, test] = own = features[test] @ weight.T + bias
-            judged = judge(expit(own) if several else softmax(own, axis=1), labels[test])
+            logits = (features[test] @ weight.T + bias).astype(np.float64)
+            several = labels.ndim == 2
+            judged = judge(expit(logits) if several else softmax(logits, axis=1), labels[test])
             scores.append(judged.score or 0.0)
         found.append(scores)
     better = np.array(found) - np.array(found)[:, :1]  # paired: the same crops
     error = better.std(axis=0, ddof=1) / np.sqrt(TURNS)
-    best = int(np.where(better.mean(axis=0) > error, better.mean(axis=0), 0.0).argmax())
-    return penalties[best], 1.0 if several else _factor(logits[best], labels)
-
-
-def _factor(logits: np.ndarray, labels: np.ndarray) -> float:
-    """What logits are multiplied with to have the lowest log loss; of labels that were known where they were judged."""
-    known = logits[np.arange(len(labels)), labels] > NEVER / 2
-    if not known.any():
-        return 1.0
-    logits, labels = logits[known], labels[known]
-
-    def loss(log_factor: float) -> float:
-        scaled = np.exp(log_factor) * logits
-        return float(-log_softmax(scaled, axis=1)[np.arange(len(labels)), labels].mean())
-
-    found = cast(OptimizeResult, minimize_scalar(loss, bounds=(np.log(1 / MOST_FACTOR), np.log(MOST_FACTOR))))
-    return float(np.exp(found.x))
+    clear = np.where(better.mean(axis=0) > error, better.mean(axis=0), 0.0)
+    return penalties[int(clear.argmax())]
 
 
 def choose(labels: np.ndarray, seed: int, most: int = MAX_CROPS) -> np.ndarray:
