@@ -144,7 +144,7 @@ def main() -> None:
         project = init(folder / "p", [planted.annotations], str(planted.images), log=Log())
         project.run(until="split", max_failures=100)
         begin = time.perf_counter()
-        project.make("train", {"epochs": 2, "device": "cpu"}, max_failures=100)
+        project.make("train", {"epochs": 10, "patience": 10, "device": "cpu"}, max_failures=100)
         print(f"fine-tuned {TrainConfig().model} in {time.perf_counter() - begin:.0f} s")
         best = next((folder / "p" / "runs").glob("*/checkpoints/best.pt"))
         tuned = checkpoints.load(best)
