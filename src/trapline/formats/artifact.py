@@ -53,7 +53,6 @@ class Artifact(msgspec.Struct, frozen=True):
         run, model: Where it comes from; the architecture by timm's name.
         trained: How it was trained, as its checkpoint says.
         made_by: trapline's version.
-        measured: Of a quantised network: what it differs by.
     """
 
     labels: tuple[str, ...]
@@ -67,7 +66,6 @@ class Artifact(msgspec.Struct, frozen=True):
     model: str
     trained: dict[str, Any]
     made_by: str
-    measured: dict[str, Any] | None = None
     format: str = "trapline artifact"
     format_version: int = FORMAT_VERSION
 

@@ -46,11 +46,21 @@ def model_inputs(
     Raises:
         ImageFailure: The photograph cannot be decoded.
     """
-    photo = Photo(data, crops.max_pixels)
+    return photo_inputs(Photo(data, crops.max_pixels), boxes, crops, transform, buffers)
+
+
+def photo_inputs(
+    photo: Photo,
+    boxes: Sequence[geometry.GivenBox | str],
+    crops: CropSettings,
+    transform: Transform,
+    buffers: Buffers,
+) -> list[np.ndarray | str]:
+    """The same of a photograph whose header is read; in place of a box may be why there is none."""
     spots: list[geometry.ResolvedBox | str] = []
     for box in boxes:
         try:
-            spots.append(geometry.resolve(box, photo.header))
+            spots.append(box if isinstance(box, str) else geometry.resolve(box, photo.header))
         except ValueError as error:
             spots.append(str(error))
     places = [spot for spot in spots if isinstance(spot, geometry.ResolvedBox)]

@@ -12,9 +12,8 @@ from trapline.core.config import CropConfig
 from trapline.core.log import Log
 from trapline.engine.local import map_rows
 from trapline.io import images as image_io
-from trapline.io import jpeg
+from trapline.io.boxed import photo_inputs
 from trapline.io.buffers import Buffers
-from trapline.io.cutting import cutting
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
 from trapline.io.objects import ObjectFailure
@@ -22,7 +21,7 @@ from trapline.io.photo import Photo
 from trapline.learn.deployed import Deployed
 from trapline.learn.infer import infer_many
 from trapline.learn.rows import as_arrays
-from trapline.learn.transforms import Transform, load_for_evaluation
+from trapline.learn.transforms import load_for_evaluation
 
 VERSION = 1
 PART_IMAGES = 256  # what a kill can cost: some seconds
@@ -185,40 +184,16 @@ class _Work:
         about = (image_io.taken_at(photo.image), *photo.header.displayed_px)
         if not unit["boxes"]:
             return about, ()
-        spots = [_resolved(box, photo.header) for box in unit["boxes"]]
-        places = [spot for spot in spots if isinstance(spot, geometry.ResolvedBox)]
-        if not places:
-            return about, [spot for spot in spots if isinstance(spot, str)]
-        made: list[np.ndarray | str] = []
-        with cutting(
-            photo,
-            places,
-            self._cfg.style,
-            self._cfg.max_size,
-            self._buffers,
-            keep_truncated=self._cfg.truncated == "use",
-        ) as cutter:
-            for spot in spots:
-                try:
-                    made.append(spot if isinstance(spot, str) else self._stored(cutter.cut(spot), transform))
-                except ValueError as error:
-                    made.append(str(error))
-        return about, made
-
-    def _stored(self, piece: np.ndarray, transform: Transform) -> np.ndarray:
-        """A crop as it would be read from its file: what JPEG does to it, training saw too."""
-        return load_for_evaluation(jpeg.encode(piece, self._cfg.quality), transform)
+        boxes = [_given(box) for box in unit["boxes"]]
+        return about, photo_inputs(photo, boxes, self._cfg, transform, self._buffers)
 
 
-def _resolved(box: dict, header: geometry.Header) -> geometry.ResolvedBox | str:
-    """Where a box is in the displayed image, or why it is nowhere."""
+def _given(box: dict) -> geometry.GivenBox | str:
+    """A box of the displayed image, or why it is none."""
     sides = [box[side] for side in ("box_x", "box_y", "box_w", "box_h")]
     if None in sides:
         return "detection has no box"
-    try:
-        return geometry.resolve(geometry.GivenBox(*sides, unit="fraction", frame="displayed"), header)
-    except ValueError as error:
-        return str(error)
+    return geometry.GivenBox(*sides, unit="fraction", frame="displayed")
 
 
 def _read_file(key: str) -> bytes:

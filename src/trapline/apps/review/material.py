@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from trapline.core.paths import unsafe_reason
 from trapline.formats import csv_table
 from trapline.io import tables
 from trapline.io.layout import Layout
+from trapline.io.runs import read_json
 from trapline.project import Project
 
 TEXT, REAL = pl.String, pl.Float64
@@ -211,11 +211,8 @@ def _predicted(project: Project) -> pl.DataFrame:
     if record is None:
         return none
     run = project.layout.run(str(record.facts.get("run")))
-    try:
-        labels = msgspec.json.decode((run / "params.json").read_bytes())["labels"]
-    except (OSError, msgspec.DecodeError, KeyError):
-        return none
-    if not (run / "predictions.parquet").exists():
+    labels = read_json(run / "params.json").get("labels")
+    if not isinstance(labels, list) or not (run / "predictions.parquet").exists():
         return none
     found = tables.read(run / "predictions.parquet").drop_nulls("scores").select("crop_id", "scores")
     if not found.height:
