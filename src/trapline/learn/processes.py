@@ -4,6 +4,7 @@ The gradients are added up in one message per step. With them go the loss and wh
 all do the same next. One process is the same with nobody to talk to.
 """
 
+import atexit
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import chain
@@ -107,4 +108,5 @@ def join(device: torch.device) -> Processes:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        atexit.register(distributed.destroy_process_group)  # its threads, alive at the end, would abort the process
     return Processes(distributed.get_rank(), distributed.get_world_size())
