@@ -9,8 +9,9 @@ import timm
 import torch
 from huggingface_hub import constants
 
+from trapline.core import recipes
 from trapline.core.errors import InputError
-from trapline.learn import models
+from trapline.learn import models, optimizer
 
 
 def images(n=2, size=64):
@@ -106,10 +107,13 @@ def test_parts_of_any_model(name):
     size = models.transform_of(model).image_size
     with torch.no_grad():
         torch.testing.assert_close(head(models.features(model, images(size=size))), model(images(size=size)))
-    groups = list(models.optimizer_groups(model, 1e-2, 0.1))
-    assert {group["peak_lr"] for group in groups} == {1e-2, 1e-3}
-    assert all(p.ndim == 1 for group in groups if not group["weight_decay"] for p in group["params"])
-    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    for recipe, rates in ((recipes.DEFAULT, {1e-3, 1e-4}), (recipes.REFERENCE, {3e-5})):
+        groups = optimizer.make(model, recipe).param_groups
+        assert {group["peak_lr"] for group in groups} == rates
+        bare = [p for group in groups if not group["weight_decay"] for p in group["params"]]
+        assert all(p.ndim == 1 for p in bare)
+        assert bool(bare) == (recipe is recipes.DEFAULT)
+        assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     still = models.freeze(model, 0.5, statistics=False)
     frozen = [p for p in model.parameters() if not p.requires_grad]
     assert still

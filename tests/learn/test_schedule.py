@@ -7,13 +7,13 @@ from trapline.learn.validation import Judgement, judge
 
 
 def test_the_rate_rises_linearly_and_falls_to_nearly_nothing():
-    factors = [lr_factor(step, 100) for step in range(100)]
+    factors = [lr_factor("cosine", step, 100, 10) for step in range(100)]
     assert factors[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
     assert factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert 0 < factors[-1] < 0.001
-    assert lr_factor(0, 1) == 1.0
+    assert lr_factor("cosine", 0, 1, 1) == 1.0
 
 
 def test_the_average_follows_early_and_steadies_later():

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from trapline.core.errors import TraplineError
-from trapline.learn import keeping, trial
+from trapline.learn import trial
 from trapline.learn.memory import is_out_of_memory
+from trapline.learn.optimizer import prime
 from trapline.learn.processes import Processes
 from trapline.learn.step import NotFinite, Stepper
 from trapline.learn.transforms import Transform, to_input
@@ -50,7 +51,7 @@ def inner(norm=False, dropout=0.0):
 
 def stepper(model, micro_batch=N, shrunk=None, lr=0.01):
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True)
-    keeping.prime(optimizer)
+    prime(optimizer, "exp_avg", "exp_avg_sq")
     return Stepper(
         model,
         model,
@@ -60,6 +61,7 @@ def stepper(model, micro_batch=N, shrunk=None, lr=0.01):
         autocast=contextlib.nullcontext,
         device=CPU,
         smoothing=0.1,
+        clip_norm=5.0,
         micro_batch=micro_batch,
         processes=Processes(),
         shrunk=shrunk if shrunk is not None else lambda size: None,

@@ -240,16 +240,20 @@ class TrainConfig(Section):
     """label_index.json that names the outputs of `weights`. Default: the one beside it."""
     image_size: int | None = Field(default=None, ge=32)
     """Side of the model's input in pixels. Default: what the model was pretrained with."""
-    epochs: int = Field(default=8, ge=0)
-    """Passes over the training examples, at most. 0 keeps the probe, as `mode: probe` does."""
+    recipe: Literal["default", "reference"] = "default"
+    """How to train where the options below say nothing. default: the best that was found for unseen cameras.
+    reference: as the old chain's train_classifier.py does. Compared in docs/recipes.md."""
+    epochs: int | None = Field(default=None, ge=0)
+    """Passes over the training examples, at most. 0 keeps the probe, as `mode: probe` does. Default: 8."""
     batch_size: int = Field(default=32, ge=1)
     """Crops per optimiser step. They need not fit into memory at once: see micro_batch."""
     micro_batch: int = Field(default=0, ge=0)
     """Crops in memory at a time; their gradients add up to those of the batch. 0: as many as fit, found by trying."""
-    lr: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of the head; the backbone takes a tenth."""
-    weight_decay: float = Field(default=1e-2, ge=0)
-    """AdamW weight decay."""
+    lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the head. Default: 0.001, and a tenth of it for the backbone; recipe reference: 3e-5, and
+    the same for the backbone."""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """Of the optimiser. Default: 0.01; recipe reference: 1e-5."""
     label_weighted: bool = True
     """Sample labels equally often (the field's balanced sampling)."""
     multilabel: bool = False
@@ -257,17 +261,19 @@ class TrainConfig(Section):
     unlearnable: Literal["fail", "keep"] = "fail"
     """Labels without a training crop (all of them in val and test). fail: say so and stop. keep: train without them;
     they stay among the labels and are never predicted."""
-    label_smoothing: Fraction = 0.1
-    """Share of the target spread over all labels."""
-    head_start: Literal["auto", "probe", "random"] = "auto"
+    label_smoothing: Fraction | None = None
+    """Share of the target spread over all labels. Default: 0.1; recipe reference: 0."""
+    head_start: Literal["auto", "probe", "random"] | None = None
     """probe: begin with a linear head fitted on frozen features. random: with a random one. auto: with the outputs that
-    `weights` has of labels with the same name; where there are none, the probe."""
-    freeze: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the model's depth, from the input on, that keeps its weights. More is faster and forgets less."""
+    `weights` has of labels with the same name; where there are none, the probe. Default: auto; recipe reference:
+    random."""
+    freeze: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the model's depth, from the input on, that keeps its weights. More is faster and forgets less. Default:
+    0.5; recipe reference: 0."""
     head_epochs: int = Field(default=0, ge=0)
     """Of the epochs, how many train the head alone before the rest of the model."""
-    patience: int = Field(default=4, ge=1)
-    """Stop after this many epochs without a better macro recall on val."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many epochs without a better macro recall on val. Default: 4; recipe reference: 8."""
     num_workers: int = Field(default=0, ge=0)
     """Threads that load crops; 0 takes one per CPU core."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -306,11 +312,6 @@ class TrainConfig(Section):
     def time_budget_s(self) -> float | None:
         """`time_budget` in seconds."""
         return quantities.seconds(self.time_budget or "")
-
-    @property
-    def planned_epochs(self) -> int:
-        """Epochs to train: none where only the probe is wanted."""
-        return 0 if self.mode == "probe" else self.epochs
 
     @property
     def timm_name(self) -> str:

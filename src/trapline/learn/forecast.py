@@ -91,7 +91,7 @@ def forecast(
             per_feature = training.seconds_per_crop(task.paths[:CROPS])
             per_score = training.seconds_per_crop(task.val_paths[:CROPS]) if task.val_paths else 0.0
             step_s = 0.0
-            if cfg.planned_epochs:
+            if training.recipe.epochs:
                 while not log.stopped:
                     try:
                         training.train_epoch(log.advance)
@@ -105,9 +105,9 @@ def forecast(
         finally:
             training.close()
         best, last = keeping.bytes_of(training.model)
-        probe_s = 0.0 if cfg.head_start == "random" else per_feature * min(len(task.paths), 20_000)
+        probe_s = 0.0 if training.recipe.head_start == "random" else per_feature * min(len(task.paths), 20_000)
         pictures = PER_EPOCH * transform.image_size**2
-        disk = best + last + BESIDES + cfg.planned_epochs * pictures
+        disk = best + last + BESIDES + training.recipe.epochs * pictures
         val_s = per_score * len(task.val_paths)
         return Forecast(
             device=str(device),
@@ -116,7 +116,7 @@ def forecast(
             peak=disk + max(best, last),
             crops=len(task.paths),
             val_crops=len(task.val_paths),
-            epochs=cfg.planned_epochs,
+            epochs=training.recipe.epochs,
             start_s=probe_s + val_s,
             epoch_s=training.per_epoch * step_s + val_s + 2 * save_s,
             micro_batch=training.stepper.micro_batch,

@@ -9,6 +9,7 @@ from torch import nn
 from trapline.core.config import TrainConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Advance, Log
+from trapline.core.recipes import Recipe
 from trapline.learn import models, probe
 from trapline.learn.task import Task
 
@@ -16,7 +17,13 @@ Features = Callable[[Sequence[Path], Advance], np.ndarray]
 
 
 def start(
-    networks: Sequence[nn.Module], known: Sequence[str], task: Task, cfg: TrainConfig, features: Features, log: Log
+    networks: Sequence[nn.Module],
+    known: Sequence[str],
+    task: Task,
+    cfg: TrainConfig,
+    recipe: Recipe,
+    features: Features,
+    log: Log,
 ) -> bool:
     """Give every one of `networks` the same classifier to start with.
 
@@ -31,14 +38,14 @@ def start(
     Raises:
         InputError: A probe is all that is wanted, and the model has no linear classifier.
     """
-    if cfg.head_start == "random":
+    if recipe.head_start == "random":
         return False
-    if known and cfg.mode != "probe" and cfg.head_start == "auto":
+    if known and cfg.mode != "probe" and recipe.head_start == "auto":
         log.note(f"{len(known)} of {len(task.labels)} labels keep their outputs from {cfg.weights}")
         return True
     heads = [models.linear_head(network) for network in networks]
     if any(head is None for head in heads):
-        if not cfg.planned_epochs:
+        if not recipe.epochs:
             raise InputError(f"{cfg.model} has no linear classifier to fit a probe for; train 1 epoch or more.")
         log.warn(f"{cfg.model} has no linear classifier: training starts without the probe")
         return False

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from trapline.core.errors import TraplineError
@@ -13,9 +12,9 @@ from trapline.core.quantities import say_size
 from trapline.io import atomic
 from trapline.learn import checkpoint
 from trapline.learn.checkpoint import Checkpoint
+from trapline.learn.optimizer import MOMENTS
 
 LAST, BEST = "last.pt", "best.pt"
-MOMENTS = 2  # that AdamW keeps of every trained parameter
 SLACK = 16 << 20  # for everything else that a run writes
 
 
@@ -99,14 +98,3 @@ class Keeper:
                 f"use --weights {path} (labels of the same name keep their outputs)."
             )
         return saved, state
-
-
-def prime(optimizer: torch.optim.Optimizer) -> None:
-    """Make AdamW's moments now, all zero as it would, so that no step needs memory that was not there before."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            optimizer.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }

@@ -12,13 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from trapline.core import cores
+from trapline.core import cores, recipes
 from trapline.core.config import TrainConfig
 from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
 from trapline.core.quantities import say_size
 from trapline.io.images import ImageFailure
-from trapline.learn import checkpoint, head, keeping, memory, models, schedule, trial, weights
+from trapline.learn import checkpoint, head, memory, models, optimizer, schedule, trial, weights
 from trapline.learn import device as devices
 from trapline.learn.board import Board
 from trapline.learn.clock import Clock
@@ -78,9 +78,9 @@ def fit(
         )
         try:
             training.resume_or_start()
-            left = (cfg.planned_epochs - training.now.epoch) * len(task.paths) - training.now.seen
+            left = (training.recipe.epochs - training.now.epoch) * len(task.paths) - training.now.seen
             with log.progress("training", left, "crops") as advance:
-                while training.now.epoch < cfg.planned_epochs and not training.out_of_patience():
+                while training.now.epoch < training.recipe.epochs and not training.out_of_patience():
                     training.train_epoch(advance)
                     training.end_epoch()
         finally:
@@ -106,6 +106,7 @@ class Training:
         clock: Clock,
     ):
         self.task, self.cfg, self.transform, self.run_dir = task, cfg, transform, run_dir
+        self.recipe = recipes.of(cfg)
         self.device, self.trained, self.log, self.processes, self.clock = device, trained, log, processes, clock
         self.keeper = Keeper(run_dir / "checkpoints", cfg.max_disk_bytes)
         self.now = Progress()
@@ -122,13 +123,12 @@ class Training:
             self.known_labels = weights.install(self.model, start, cfg.timm_name, task.labels)
         self.model.to(device)
         alone = len(task.paths) < 2 * self.per_epoch * processes.world  # a batch of one crop has no statistics
-        still = cfg.pretrained or cfg.weights is not None or alone
-        self.still = models.freeze(self.model, cfg.freeze, statistics=still)
+        still = (self.recipe.still and (cfg.pretrained or cfg.weights is not None)) or alone
+        self.still = models.freeze(self.model, self.recipe.freeze, statistics=still)
+        models.set_norm_momentum(self.model, self.recipe.norm_momentum)
         self.unfrozen = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.average = schedule.Average(self.model)
-        groups = models.optimizer_groups(self.model, cfg.lr, cfg.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, fused=True)
-        keeping.prime(self.optimizer)
+        self.optimizer = optimizer.make(self.model, self.recipe)
         if processes.first:
             self.keeper.check_room(self.model)
         machine = self._machine()
@@ -153,7 +153,7 @@ class Training:
             started = time.monotonic()
             networks = (self.model, self.average.model)
             features = lambda paths, advance: self._infer(paths, "features", advance)  # noqa: E731
-            made = head.start(networks, self.known_labels, self.task, self.cfg, features, self.log)
+            made = head.start(networks, self.known_labels, self.task, self.cfg, self.recipe, features, self.log)
             self.now.seconds = time.monotonic() - started if made else 0.0
         self.processes.copy_from_first(self.model)
         self.processes.copy_from_first(self.average.model)
@@ -163,7 +163,7 @@ class Training:
     def train_epoch(self, advance: Advance) -> None:
         """One epoch, or what is left of it."""
         cfg, now, task = self.cfg, self.now, self.task
-        epoch, total = now.epoch + 1, cfg.planned_epochs * self.per_epoch
+        epoch, total = now.epoch + 1, self.recipe.epochs * self.per_epoch
         order = batches(len(task.paths), cfg.batch_size, seed=cfg.seed, epoch=epoch, weights=self.sampling)
         shares = [batch[self.processes.share(len(batch))] for batch in order[now.batch :]]
 
@@ -179,15 +179,16 @@ class Training:
             size = self.transform.image_size
             pixels = np.stack(loaded) if loaded else np.zeros((0, size, size, 3), np.uint8)
             targets = task.targets[[drawn.example for drawn in share]]
+            factor = schedule.lr_factor(self.recipe.schedule, now.step, total, self.per_epoch)
             for group in self.optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * schedule.lr_factor(now.step, total)
+                group["lr"] = group["peak_lr"] * factor
             seed = devices.seed_from("step", cfg.seed, now.step)  # of dropout, drop path
             try:
                 loss = self.stepper.take(pixels, targets, of=len(batch), seed=seed)
             except NotFinite as error:
                 raise self._not_finite(error, batch) from None
             self.board.batch(pixels, targets)
-            self.average.update(schedule.averaging_decay(now.step, self.per_epoch))
+            self.average.update(schedule.averaging_decay(now.step, self.per_epoch) if self.recipe.average else 0.0)
             self.moved += 1
             now.step += 1
             now.batch += 1
@@ -195,7 +196,7 @@ class Training:
             now.seen += len(batch)
             now.seconds = time.monotonic() - started
             used = say_size(memory.peak(self.device))
-            advance(len(batch), f"epoch {epoch} of {cfg.planned_epochs}, loss {loss:.3f}, {used}")
+            advance(len(batch), f"epoch {epoch} of {self.recipe.epochs}, loss {loss:.3f}, {used}")
             if time.monotonic() - saved > 60 * cfg.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
@@ -241,12 +242,12 @@ class Training:
         self.moved += 1
         self.save()
         self._tell(row, better)
-        if epoch < self.cfg.planned_epochs and not self.out_of_patience():
+        if epoch < self.recipe.epochs and not self.out_of_patience():
             self._stop_in_time(0.0)
 
     def out_of_patience(self) -> bool:
         """Whether val has not become better for `patience` epochs."""
-        return self.now.best_score is not None and self.now.epoch - self.now.best_epoch >= self.cfg.patience
+        return self.now.best_score is not None and self.now.epoch - self.now.best_epoch >= self.recipe.patience
 
     def seconds_per_crop(self, paths: Sequence[Path]) -> float:
         """How long the inference loop takes with this model, per crop, after a few to warm up."""
@@ -271,7 +272,7 @@ class Training:
                 tried = trial.Trial(self.model, self._stepper, self.transform, self.device, self.task.targets)
                 self._set_training(head_only=False)
                 most = -(-min(cfg.batch_size, len(self.task.paths)) // self.processes.world)
-                found = tried.machine(cfg, most, cfg.planned_epochs * self.per_epoch)
+                found = tried.machine(cfg, most, self.recipe.epochs * self.per_epoch)
                 trial.write(self.run_dir, found)
                 for line in found.lines(most):
                     self.log.note(line)
@@ -296,7 +297,8 @@ class Training:
             prepare=lambda pixels: to_input(pixels, self.transform, self.device),
             autocast=trial.autocast(self.device, precision),
             device=self.device,
-            smoothing=self.cfg.label_smoothing,
+            smoothing=self.recipe.label_smoothing,
+            clip_norm=self.recipe.clip_norm,
             micro_batch=micro_batch,
             processes=Processes() if on_trial else self.processes,
             shrunk=(lambda size: None) if on_trial else self._shrunk,
@@ -356,9 +358,8 @@ class Training:
     def _load(self, drawn: Drawn, epoch: int) -> np.ndarray:
         crop_id = self.task.crop_ids[drawn.example]
         try:
-            return load_for_training(
-                self.task.paths[drawn.example], self.transform, self.cfg.seed, epoch, crop_id, drawn.draw
-            )
+            key = (self.cfg.seed, epoch, crop_id, drawn.draw)
+            return load_for_training(self.task.paths[drawn.example], self.transform, self.recipe.augmentation, *key)
         except ImageFailure as failure:
             raise unreadable(self.task.paths[drawn.example], str(failure), 1) from None
 
@@ -369,7 +370,7 @@ class Training:
         names = sorted({self.task.crop_ids[drawn.example] for drawn in batch})
         return TraplineError(
             f"{error.what} at step {self.now.step + 1} (epoch {self.now.epoch + 1}), for these crops: "
-            f"{', '.join(names)}. Try a lower --lr (now {self.cfg.lr:g}); the last checkpoint is still good."
+            f"{', '.join(names)}. Try a lower --lr (now {self.recipe.lr:g}); the last checkpoint is still good."
         )
 
     def _settle(self) -> None:
@@ -379,7 +380,7 @@ class Training:
         except NotFinite as error:
             raise TraplineError(
                 f"{error.what} at step {self.now.step} (epoch {self.now.epoch + 1}). Try a lower --lr (now "
-                f"{self.cfg.lr:g}); the last checkpoint is still good."
+                f"{self.recipe.lr:g}); the last checkpoint is still good."
             ) from None
 
     def _stop_in_time(self, next_s: float) -> None:
@@ -389,7 +390,7 @@ class Training:
         if self.processes.from_first(self.clock.allows(next_s + self.save_s)):
             return
         self.save()
-        left = (self.cfg.planned_epochs - self.now.epoch) * self.per_epoch - self.now.batch
+        left = (self.recipe.epochs - self.now.epoch) * self.per_epoch - self.now.batch
         pace = self.now.seconds / self.now.batch if self.now.batch else None
         raise self.clock.time_is_up(self._place(), None if pace is None else pace * left)
 

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib.resources
-from collections.abc import Iterator
 from typing import Any
 
 import timm
@@ -99,20 +98,11 @@ def freeze(model: nn.Module, share: float, *, statistics: bool) -> list[nn.Modul
     return [module for module in model.modules() if _all_frozen(module) or isinstance(module, norms)]
 
 
-def optimizer_groups(model: nn.Module, lr: float, weight_decay: float) -> Iterator[dict[str, Any]]:
-    """AdamW's parameter groups: the backbone at a tenth of the head's rate, no decay of norms and biases.
-
-    Each group keeps its peak rate as `peak_lr`, for the schedule.
-    """
-    head = {id(parameter) for parameter in classifier(model).parameters()}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for is_head in (True, False):
-        for decays in (True, False):
-            chosen = [p for p in trained if (id(p) in head) == is_head and (p.ndim > 1) == decays]
-            if chosen:
-                peak = lr if is_head else lr / 10
-                decay = weight_decay if decays else 0.0
-                yield {"params": chosen, "lr": peak, "peak_lr": peak, "weight_decay": decay}
+def set_norm_momentum(model: nn.Module, momentum: float | None) -> None:
+    """How fast BatchNorm statistics follow the batches, as torch counts it; None leaves the model's own."""
+    for module in model.modules():
+        if momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = momentum
 
 
 def _all_frozen(module: nn.Module) -> bool:

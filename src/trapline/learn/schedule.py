@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Literal
 
 import torch
 from torch import nn
@@ -9,11 +10,19 @@ from torch import nn
 WARM_UP = 0.1  # share of all steps over which the rate rises
 
 
-def lr_factor(step: int, total: int) -> float:
-    """Share of the peak rate at `step` (from 0) of `total`: a linear rise, then a half cosine to nearly zero.
+DECAY, DECAY_EPOCHS = 0.97, 2.4
 
-    Source: Loshchilov and Hutter 2017 (SGDR) without restarts; linear warm-up of Goyal et al. 2017.
+
+def lr_factor(kind: Literal["cosine", "decay"], step: int, total: int, per_epoch: int) -> float:
+    """Share of the peak rate at `step` (from 0) of `total`, in epochs of `per_epoch` steps.
+
+    cosine: a linear rise, then a half cosine to nearly zero. decay: times 0.97 every 2.4 epochs, changed after each.
+
+    Source: Loshchilov and Hutter 2017 (SGDR) without restarts; linear warm-up of Goyal et al. 2017. The decay: Tan and
+    Le 2019 (EfficientNet).
     """
+    if kind == "decay":
+        return DECAY ** (step // per_epoch / DECAY_EPOCHS)
     rise = max(round(WARM_UP * total), 1)
     if step < rise:
         return (step + 1) / rise

@@ -5,6 +5,7 @@ the step repeated from its beginning: nothing of the failed attempt is left, nei
 and the same random numbers are drawn again.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import pairwise
@@ -17,7 +18,6 @@ from trapline.core.errors import TraplineError
 from trapline.learn import memory, objective
 from trapline.learn.processes import Processes
 
-CLIP_NORM = 5.0  # a guard against single wild batches
 Norm = nn.modules.batchnorm._BatchNorm
 
 
@@ -37,6 +37,7 @@ class Stepper:
         forward: The model's outputs for a normalised batch; the model itself, or compiled.
         prepare: From uint8 [n, size, size, 3] to the model's input, on the device.
         autocast: A fresh context for the forward pass.
+        clip_norm: Longer gradients are shortened to this; None: never.
         micro_batch: Crops at a time to begin with.
         shrunk: Told the new micro-batch after memory ran out.
     """
@@ -52,12 +53,14 @@ class Stepper:
         autocast: Callable[[], AbstractContextManager[object]],
         device: torch.device,
         smoothing: float,
+        clip_norm: float | None,
         micro_batch: int,
         processes: Processes,
         shrunk: Callable[[int], None],
     ):
         self.model, self.forward, self.optimizer, self.scaler = model, forward, optimizer, scaler
-        self.prepare, self.autocast, self.device, self.smoothing = prepare, autocast, device, smoothing
+        self.prepare, self.autocast, self.device = prepare, autocast, device
+        self.smoothing, self.clip_norm = smoothing, math.inf if clip_norm is None else clip_norm
         self.micro_batch, self.processes, self.shrunk = micro_batch, processes, shrunk
         self._norm: torch.Tensor | None = None
 
@@ -77,7 +80,7 @@ class Stepper:
         if not np.isfinite(loss):
             raise NotFinite(f"the loss is {loss}")
         self.scaler.unscale_(self.optimizer)
-        self._norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        self._norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         if self.device.type == "cpu":
             self.settle()
         try:

@@ -1,7 +1,4 @@
-"""Varied inputs for training, of crops that io/model_input.py reads; and inputs on a device.
-
-Training sees 60-100% of the area of what evaluation sees whole.
-"""
+"""Varied inputs for training, of crops that io/model_input.py reads; and inputs on a device."""
 
 import math
 from pathlib import Path
@@ -10,35 +7,29 @@ import numpy as np
 import torch
 from PIL import Image
 
+from trapline.core.recipes import Augmentation
 from trapline.io.model_input import Transform, load_for_evaluation, read_square
 from trapline.learn.device import seed_from
 
 __all__ = ["Transform", "augment", "load_for_evaluation", "load_for_training", "read_square", "relight", "to_input"]
 
-# Mild on purpose: a crop already frames its animal, and what is cut off is the animal. (The old chain's 8-100% of
-# the area and quarter turns show parts of animals, lying.)
-MIN_AREA = 0.6
-MAX_STRETCH = 1.22  # ratio of the two sides' scales
-MAX_TURN = 10.0  # degrees
-JITTER = 0.25  # brightness, contrast and saturation change by at most this share
-GREY = 0.2  # share of crops shown as an infrared frame would
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
 
-def load_for_training(path: Path, transform: Transform, *key: object) -> np.ndarray:
+def load_for_training(path: Path, transform: Transform, how: Augmentation, *key: object) -> np.ndarray:
     """A crop, varied: uint8 [size, size, 3], a pure function of the file and `key`, whatever was drawn before.
 
     Raises:
         ImageFailure: The file is missing or cannot be decoded.
     """
     random = np.random.Generator(np.random.Philox(seed_from(*key)))
-    return np.asarray(augment(read_square(path, transform), transform, random))
+    return np.asarray(augment(read_square(path, transform), transform, how, random))
 
 
-def augment(square: Image.Image, transform: Transform, random: np.random.Generator) -> Image.Image:
-    """Random resized crop, flip, small turn, and change of light; [size, size]."""
+def augment(square: Image.Image, transform: Transform, how: Augmentation, random: np.random.Generator) -> Image.Image:
+    """Random resized crop, flips, turn, and change of light; [size, size]."""
     size, side = transform.image_size, square.width
-    area, stretch = random.uniform(MIN_AREA, 1.0), math.exp(random.uniform(-1, 1) * math.log(MAX_STRETCH))
+    area, stretch = random.uniform(how.min_area, 1.0), math.exp(random.uniform(-1, 1) * math.log(how.stretch))
     width = min(side * math.sqrt(area * stretch), side)
     height = min(side * math.sqrt(area / stretch), side)
     left, top = random.uniform(0, 1) * (side - width), random.uniform(0, 1) * (side - height)
@@ -46,11 +37,13 @@ def augment(square: Image.Image, transform: Transform, random: np.random.Generat
     image = square.resize((size, size), transform.resample, box=box)
     if random.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    angle = random.uniform(-MAX_TURN, MAX_TURN)
-    if random.random() < 0.5:
+    if how.upside_down and random.random() < how.upside_down:
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    angle = random.uniform(-how.turn_deg, how.turn_deg)
+    if random.random() < how.turn_share:
         image = image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=transform.fill)
-    brightness, contrast, saturation = random.uniform(1 - JITTER, 1 + JITTER, 3)
-    if random.random() < GREY:
+    brightness, contrast, saturation = random.uniform(1 - how.light, 1 + how.light, 3)
+    if random.random() < how.grey:
         saturation = 0.0
     return relight(image, brightness, contrast, saturation)
 

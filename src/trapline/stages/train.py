@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from trapline.core import cores
+from trapline.core import cores, recipes
 from trapline.core.config import CropConfig, TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
@@ -116,7 +116,8 @@ def train(
             disk. TimeIsUp: The time budget is used up.
     """
     clock = clock or Clock(cfg.time_budget_s)
-    if not cfg.planned_epochs and cfg.head_start == "random":
+    recipe = recipes.of(cfg)
+    if not recipe.epochs and recipe.head_start == "random":
         raise InputError("0 epochs train nothing without a probe: set epochs to 1 or more, or head_start to probe.")
     tracking.check(cfg.track)
     device = devices.resolve(cfg.device)
@@ -155,8 +156,8 @@ def train(
     done = Done(f"checkpoints/{BEST}", end.best_epoch, scores[0], end.epoch, scores[1])
     if together.first:
         _write(run_dir / DONE, done)
-    if end.epoch < cfg.planned_epochs:
-        log.note(f"stopped after epoch {end.epoch}: no better on val for {cfg.patience} epochs")
+    if end.epoch < recipe.epochs:
+        log.note(f"stopped after epoch {end.epoch}: no better on val for {recipe.patience} epochs")
     return done.result(run_dir)
 
 
@@ -185,7 +186,7 @@ def input_of(cfg: TrainConfig, own: Transform | None) -> Transform:
 def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform, crops: CropConfig | None) -> Params:
     """What this training is, with nothing left to a default."""
     return Params(
-        config={**cfg.model_dump(), "image_size": transform.image_size, "device": device},
+        config={**cfg.model_dump(), **recipes.of(cfg).options(), "image_size": transform.image_size, "device": device},
         labels=chosen.labels,
         train=chosen.counts("train"),
         val=chosen.counts("val"),

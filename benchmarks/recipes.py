@@ -1,0 +1,139 @@
+"""Recipes against each other at locations held out: the default, the old chain's, the probe, and candidates.
+
+    uv run python benchmarks/recipes.py run [--folder build/recipes] [--sets demo semireal] [--arms default reference]
+        [--splits 3] [--seeds 2] [--image-size 128] [--epochs 6] [--model tf_efficientnet_lite0] [--device auto]
+    uv run python benchmarks/recipes.py table [--folder build/recipes]
+
+Every arm is trained on the same splits with the same seeds. A training that is finished is not repeated, so that a
+night can be had in parts. Splits are random draws; split seeds from 100 on are for choosing candidates, those below
+for the table.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+import trapline
+from trapline.apps import demo
+from trapline.core import recipes
+from trapline.core.config import SplitConfig, TrainConfig
+from trapline.core.log import Log
+from trapline.learn import checkpoint, infer, models
+from trapline.stages.split import split
+from trapline.stages.train import train
+
+DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+DRAWS = 20  # few, so that splits differ
+DEFAULT = recipes.DEFAULT
+LIGHT = replace(recipes.MILD, light=0.4, grey=0.3)
+CANDIDATES = {
+    "default": DEFAULT,
+    "reference": recipes.REFERENCE,
+    "all layers": replace(DEFAULT, freeze=0.0),
+    "last quarter": replace(DEFAULT, freeze=0.75),
+    "twice the rate": replace(DEFAULT, lr=2e-3),
+    "half the rate": replace(DEFAULT, lr=5e-4),
+    "no smoothing": replace(DEFAULT, label_smoothing=0.0),
+    "no average": replace(DEFAULT, average=False),
+    "random head": replace(DEFAULT, head_start="random"),
+    "more light": replace(DEFAULT, augmentation=LIGHT),
+    "as cut": replace(DEFAULT, augmentation=replace(recipes.MILD, min_area=0.8, turn_share=0.0, grey=0.1)),
+    "bold crops": replace(DEFAULT, augmentation=replace(recipes.MILD, min_area=0.3, stretch=4 / 3)),
+}
+
+
+def opened(folder: Path, name: str) -> trapline.Project:
+    """A set's project with its examples, made where it is missing."""
+    home = folder / name
+    if (home / "trapline.yaml").exists():
+        project = trapline.Project(home)
+    elif name == "demo":
+        planted = demo.draw(folder / "drawn", seed=0)
+        project = trapline.init(home, [planted.annotations], planted.images, name)
+    else:
+        project = trapline.init(home, [DATA / name / "export.json"], DATA / name / "images", name)
+    project.make("dataset", max_failures=10**6)
+    return project
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train what is missing, set by set, split by split, arm by arm."""
+    for name in args.sets:
+        project = opened(args.folder, name)
+        examples = project.table("examples")
+        turns = itertools.product(range(args.first_split, args.first_split + args.splits), range(args.seeds))
+        for (number, seed), arm in itertools.product(turns, args.arms):
+            place = args.folder / f"{args.image_size} px, {args.epochs} epochs" / name / f"{number} {seed} {arm}"
+            if (place / "result.json").exists():
+                continue
+            drawn = split(examples, SplitConfig(method="random", draws=DRAWS, seed=number), log=Log())
+            result = once(examples, drawn, arm, seed, place, project.layout.crops, args)
+            print(f"{name} split {number} seed {seed} {arm}: {result['test']:.3f}, {result['cpu_s']:.0f} s", flush=True)
+
+
+def once(
+    examples: pl.DataFrame,
+    drawn: pl.DataFrame,
+    arm: str,
+    seed: int,
+    place: Path,
+    crops: Path,
+    args: argparse.Namespace,
+) -> dict[str, float]:
+    """One training; writes what it gives at the test locations."""
+    cfg = TrainConfig(
+        model=args.model, image_size=args.image_size, epochs=args.epochs, patience=99, seed=seed, device=args.device,
+        unlearnable="keep", precision=args.precision,
+    )  # fmt: skip
+    recipes.RECIPES = {**recipes.RECIPES, "default": CANDIDATES[arm]}
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    done = train(examples, drawn, cfg, crops_dir=crops, run_dir=place, log=Log())
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+    best = checkpoint.load(done.checkpoint)
+    test = examples.join(drawn.filter(pl.col("split") == "test"), on="group_id", how="semi").sort("crop_id")
+    paths = [crops / crop_id for crop_id in test["crop_id"]]
+    index = {label: number for number, label in enumerate(best.labels)}
+    truth = np.array([index[label] for label in test["labels"].list.first()])
+    model = models.build(best.model, len(best.labels), pretrained=False)
+    model.load_state_dict(dict(best.weights))
+    device = torch.device("cuda" if args.device == "auto" and torch.cuda.is_available() else "cpu")
+    scores, _ = infer.infer(model.to(device), best.transform, paths, "scores", batch_size=64, device=device)
+    right = scores.argmax(1) == truth
+    table = pl.DataFrame({"group_id": test["group_id"], "label": test["labels"].list.first(), "right": right})
+    table.write_parquet(place / "test.parquet")
+    result = {
+        "test": macro_recall(table), "accuracy": float(right.mean()), "best_epoch": done.best_epoch,
+        "seconds": seconds, "cpu_s": cpu, "crops": len(examples),
+    }  # fmt: skip
+    (place / "checkpoints/last.pt").unlink()
+    (place / "result.json").write_text(json.dumps(result))
+    return result
+
+
+def macro_recall(table: pl.DataFrame) -> float:
+    return float(table.group_by("label").agg(pl.col("right").mean())["right"].mean())  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--folder", type=Path, default=Path("build/recipes"))
+    parser.add_argument("--sets", nargs="+", default=["demo", "semireal"])
+    parser.add_argument("--arms", nargs="+", default=["default", "reference"], choices=CANDIDATES)
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--first-split", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--model", default="tf_efficientnet_lite0")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--precision", default="fp32")
+    arguments = parser.parse_args()
+    run(arguments)

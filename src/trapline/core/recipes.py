@@ -1,0 +1,127 @@
+"""Recipes: what a training does where the options leave it open. Figures behind the choices: docs/recipes.md."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from trapline.core.config import TrainConfig
+
+STEPS_OF_FEW = 250  # few crops are gone through more often, to about so many steps at least
+MOST_EPOCHS = 30
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops are varied.
+
+    Args:
+        min_area: Least share of a crop's area that is shown.
+        stretch: Most that the sides' scales differ, as a ratio.
+        turn_share, turn_deg: Share of crops that are turned, and by how many degrees at most.
+        upside_down: Share of crops shown upside down.
+        light: Brightness, contrast and saturation change by at most this share.
+        grey: Share of crops shown as an infrared frame would.
+    """
+
+    min_area: float
+    stretch: float
+    turn_share: float
+    turn_deg: float
+    upside_down: float
+    light: float
+    grey: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to train.
+
+    Args:
+        epochs: Passes over the training crops, at most.
+        lr: Peak rate of the head; `backbone_lr` is the backbone's share of it.
+        weight_decay: Of AdamW (decoupled; norms and biases have none), or of RMSprop (added to every gradient).
+        label_smoothing: Share of the target spread over all labels.
+        head_start: As the option.
+        freeze: Share of the model's depth that keeps its weights.
+        patience: Epochs without a better val before it stops.
+        optimizer: AdamW; or RMSprop with alpha 0.9 and momentum 0.9.
+        schedule: cosine: a rise, then half a cosine to nothing. decay: times 0.97 every 2.4 epochs.
+        average: Weights are evaluated and kept as their moving average.
+        still: With pretrained weights, BatchNorm keeps its statistics.
+        norm_momentum: Of BatchNorm statistics that move; None: the model's own.
+        clip_norm: Longer gradients are shortened to this; None: never.
+        augmentation: How crops are varied.
+    """
+
+    epochs: int
+    lr: float
+    backbone_lr: float
+    weight_decay: float
+    label_smoothing: float
+    head_start: Literal["auto", "probe", "random"]
+    freeze: float
+    patience: int
+    optimizer: Literal["adamw", "rmsprop"]
+    schedule: Literal["cosine", "decay"]
+    average: bool
+    still: bool
+    norm_momentum: float | None
+    clip_norm: float | None
+    augmentation: Augmentation
+
+    def options(self) -> dict[str, object]:
+        """The fields that are options of `train` too."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in OPTIONS}
+
+
+OPTIONS = ("epochs", "lr", "weight_decay", "label_smoothing", "head_start", "freeze", "patience")
+
+# Mild on purpose: a crop already frames its animal, and what is cut off is the animal.
+MILD = Augmentation(min_area=0.6, stretch=1.22, turn_share=0.5, turn_deg=10.0, upside_down=0.0, light=0.25, grey=0.2)
+DEFAULT = Recipe(
+    epochs=8,
+    lr=1e-3,
+    backbone_lr=0.1,
+    weight_decay=1e-2,
+    label_smoothing=0.1,
+    head_start="auto",
+    freeze=0.5,
+    patience=4,
+    optimizer="adamw",
+    schedule="cosine",
+    average=True,
+    still=True,
+    norm_momentum=None,
+    clip_norm=5.0,  # a guard against single wild batches
+    augmentation=MILD,
+)
+# The old chain's train_classifier.py for EfficientNets, with the learning rate that its users settled on.
+REFERENCE = Recipe(
+    epochs=8,
+    lr=3e-5,
+    backbone_lr=1.0,
+    weight_decay=1e-5,
+    label_smoothing=0.0,
+    head_start="random",
+    freeze=0.0,
+    patience=8,
+    optimizer="rmsprop",
+    schedule="decay",
+    average=False,
+    still=False,
+    norm_momentum=0.01,
+    clip_norm=None,
+    augmentation=Augmentation(
+        min_area=0.08, stretch=4 / 3, turn_share=1.0, turn_deg=90.0, upside_down=0.1, light=0.25, grey=0.1
+    ),
+)
+RECIPES: Mapping[str, Recipe] = MappingProxyType({"default": DEFAULT, "reference": REFERENCE})
+
+
+def of(cfg: TrainConfig) -> Recipe:
+    """The recipe that options ask for: the named one, with what they say put over it."""
+    asked: dict[str, Any] = {name: value for name in OPTIONS if (value := getattr(cfg, name)) is not None}
+    if cfg.mode == "probe":
+        asked["epochs"] = 0
+    return replace(RECIPES[cfg.recipe], **asked)
