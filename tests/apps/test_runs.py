@@ -7,6 +7,7 @@ import pytest
 from training import SMALL, draw, run
 from trapline.apps.runs import runs
 from trapline.cli import run_command
+from trapline.core import recipes
 from trapline.core.config import TrainConfig
 from trapline.core.errors import TraplineError
 from trapline.core.schemas import METRICS
@@ -59,7 +60,7 @@ def test_no_runs_and_a_damaged_one(project, tmp_path, capsys):
 def test_a_runs_options_are_those_it_was_trained_with(project):
     options = options_of(project / "runs/002-b/params.json")
     wanted = TrainConfig.model_validate({**SMALL.model_dump(), "epochs": 2, "lr": 0.03, "num_workers": 1})
-    assert options == wanted.model_dump(exclude={"device"})
+    assert options == {**wanted.model_dump(exclude={"device"}), **recipes.of(wanted).options()}
 
 
 @pytest.mark.parametrize(("text", "says"), [(None, "cannot be read"), ("{}", "is no params.json"), ("[", "is no p")])

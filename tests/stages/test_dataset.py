@@ -42,6 +42,16 @@ class World:
         return EXAMPLES.check(found), log
 
 
+def test_crops_weigh_as_sure_as_the_detector_was_and_a_persons_box_in_full():
+    world = simple("fox", "owl", "owl")
+    boxes = pl.DataFrame({"box_id": ["b0", "b1", "b2"], "conf": [0.25, None, 0.0]})
+    cfg = PLAIN.model_copy(update={"weight_by_detection_conf": True})
+    found = dataset(world.images, world.crops, world.labels, NONE, cfg, boxes=boxes, log=Log())
+    assert EXAMPLES.check(found)["weight"].to_list() == [0.25, 1.0, 0.0]
+    plain = dataset(world.images, world.crops, world.labels, NONE, PLAIN, boxes=boxes, log=Log())
+    assert plain["weight"].to_list() == [1.0] * 3
+
+
 def decided(*rows):
     return pl.DataFrame(rows, schema=NONE.schema, orient="row")
 

@@ -169,6 +169,9 @@ class DatasetConfig(Section):
     """H3 resolution of `group_by: region`: cells of 5 are 17 km wide, each step divides that by 2.6."""
     heldback_frac: Fraction = 0.1
     """Share of every group's sequences kept out of training, to measure accuracy at seen locations."""
+    weight_by_detection_conf: bool = False
+    """Sample crops by their detector's confidence in training, so that doubtful boxes count less; a person's box weighs
+    1, as all do otherwise."""
     seed: int = 0
     """Fixes which sequences are held back, and which crops a cap keeps."""
 

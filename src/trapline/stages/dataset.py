@@ -36,6 +36,7 @@ def dataset(
     *,
     rules: LabelRules | None = None,
     locations: pl.DataFrame | None = None,
+    boxes: pl.DataFrame | None = None,
     log: Log,
 ) -> pl.DataFrame:
     """Make the examples table.
@@ -45,6 +46,7 @@ def dataset(
         corrections: box_id, action, to: the last decision of a person for a box.
         rules: What becomes of source labels; default: `cfg.label_map`.
         locations: LOCATIONS rows, needed for `group_by: region`.
+        boxes: BOXES rows, needed for `weight_by_detection_conf`.
 
     Returns:
         EXAMPLES rows, sorted by crop_id.
@@ -71,6 +73,9 @@ def dataset(
         )
     _warn_of_names(frame["labels"].explode().unique().sort().to_list(), log)
     frame = frame.with_columns(heldback=_heldback(frame, cfg), weight=pl.lit(1.0))
+    if cfg.weight_by_detection_conf and boxes is not None:
+        sure = boxes.select("box_id", weight="conf")
+        frame = frame.drop("weight").join(sure, on="box_id", how="left").with_columns(pl.col("weight").fill_null(1.0))
     return in_order(frame.select(list(schemas.EXAMPLES.columns)), "crop_id")
 
 

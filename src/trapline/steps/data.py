@@ -150,7 +150,7 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
 
 def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Images, crops, labels, corrections -> examples, classification_ds.csv, label_index.json."""
-    crops, labels = context.table("crops"), context.table("labels")
+    crops, labels, boxes = context.table("crops"), context.table("labels"), context.table("boxes")
     decided = corrections.read(context.layout.corrections)
     dataset_cfg = cast(config.DatasetConfig, cfg)
     examples = dataset_stage.dataset(
@@ -161,10 +161,11 @@ def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
         dataset_cfg,
         rules=label_rules_of(context.layout, dataset_cfg),
         locations=context.table("locations"),
+        boxes=boxes,
         log=log,
     )
     outputs = write(context, {"examples": examples})
-    confidence = ms_classification.confidence(crops, labels, context.table("boxes"))
+    confidence = ms_classification.confidence(crops, labels, boxes)
     folder = context.layout.dataset
     ms_classification.write_dataset_csv(folder / "classification_ds.csv", examples, confidence)
     counts = dataset_stage.label_counts(examples)

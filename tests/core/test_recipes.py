@@ -1,0 +1,29 @@
+from dataclasses import asdict
+
+from trapline.core import recipes
+from trapline.core.config import TrainConfig
+
+
+def test_the_reference_is_the_old_chains():
+    # train_classifier.py: RMSprop(alpha 0.9, momentum 0.9), 0.97 every 2.4 epochs, BatchNorm momentum 0.99 (as
+    # TensorFlow counts), RandomResizedCrop(0.08-1), +-90 degrees, upside down 0.1, grey 0.1, jitter 0.25
+    found = recipes.of(TrainConfig(recipe="reference"))
+    assert (found.optimizer, found.schedule, found.lr, found.backbone_lr) == ("rmsprop", "decay", 3e-5, 1.0)
+    assert (found.freeze, found.head_start, found.label_smoothing, found.patience) == (0.0, "random", 0.0, 8)
+    assert (found.average, found.still, found.norm_momentum, found.clip_norm) == (False, False, 0.01, None)
+    assert asdict(found.augmentation) == {
+        "min_area": 0.08, "stretch": 4 / 3, "turn_share": 1.0, "turn_deg": 90.0, "upside_down": 0.1, "light": 0.25,
+        "grey": 0.1,
+    }  # fmt: skip
+
+
+def test_options_come_before_the_recipe():
+    found = recipes.of(TrainConfig(recipe="reference", lr=1e-4, freeze=0.25, epochs=3))
+    assert (found.lr, found.freeze, found.epochs) == (1e-4, 0.25, 3)
+    assert found.optimizer == "rmsprop"
+    assert recipes.of(TrainConfig(lr=0.5)).options() == {**recipes.DEFAULT.options(), "lr": 0.5}
+    assert recipes.of(TrainConfig(epochs=0)).epochs == 0
+
+
+def test_a_probe_alone_trains_no_epochs():
+    assert recipes.of(TrainConfig(mode="probe", epochs=5)).epochs == 0
