@@ -12,6 +12,7 @@ for the table.
 import argparse
 import itertools
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from trapline.apps import demo
 from trapline.core import recipes
 from trapline.core.config import SplitConfig, TrainConfig
 from trapline.core.log import Log
-from trapline.learn import checkpoint, infer, models
+from trapline.learn import loop
 from trapline.stages.split import split
 from trapline.stages.train import train
 
@@ -33,9 +34,14 @@ DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 DRAWS = 20  # few, so that splits differ
 DEFAULT = recipes.DEFAULT
 LIGHT = replace(recipes.MILD, light=0.4, grey=0.3)
+GENTLE = replace(DEFAULT, lr=1e-4, backbone_lr=1.0)
 CANDIDATES = {
     "default": DEFAULT,
     "reference": recipes.REFERENCE,
+    "gentle head": GENTLE,
+    "gentle head, all layers": replace(GENTLE, freeze=0.0),
+    "gentle head, no smoothing": replace(GENTLE, label_smoothing=0.0),
+    "gentle head, twice the rate": replace(GENTLE, lr=2e-4),
     "all layers": replace(DEFAULT, freeze=0.0),
     "last quarter": replace(DEFAULT, freeze=0.75),
     "twice the rate": replace(DEFAULT, lr=2e-3),
@@ -93,28 +99,71 @@ def once(
         unlearnable="keep", precision=args.precision,
     )  # fmt: skip
     recipes.RECIPES = {**recipes.RECIPES, "default": CANDIDATES[arm]}
-    begin, begin_cpu = time.perf_counter(), time.process_time()
+    place.mkdir(parents=True, exist_ok=True)
+    watched = Watched(examples, drawn, crops, place)
+    loop.Training = watched.training()  # type: ignore[misc]
+    begin_cpu = time.process_time()
     done = train(examples, drawn, cfg, crops_dir=crops, run_dir=place, log=Log())
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    best = checkpoint.load(done.checkpoint)
-    test = examples.join(drawn.filter(pl.col("split") == "test"), on="group_id", how="semi").sort("crop_id")
-    paths = [crops / crop_id for crop_id in test["crop_id"]]
-    index = {label: number for number, label in enumerate(best.labels)}
-    truth = np.array([index[label] for label in test["labels"].list.first()])
-    model = models.build(best.model, len(best.labels), pretrained=False)
-    model.load_state_dict(dict(best.weights))
-    device = torch.device("cuda" if args.device == "auto" and torch.cuda.is_available() else "cpu")
-    scores, _ = infer.infer(model.to(device), best.transform, paths, "scores", batch_size=64, device=device)
-    right = scores.argmax(1) == truth
-    table = pl.DataFrame({"group_id": test["group_id"], "label": test["labels"].list.first(), "right": right})
-    table.write_parquet(place / "test.parquet")
     result = {
-        "test": macro_recall(table), "accuracy": float(right.mean()), "best_epoch": done.best_epoch,
-        "seconds": seconds, "cpu_s": cpu, "crops": len(examples),
+        "cpu_s": time.process_time() - begin_cpu - watched.cpu_s, "best_epoch": done.best_epoch,
+        "epochs": watched.told, "test": watched.told[done.best_epoch if arm != "reference" else done.best_epoch - 1],
     }  # fmt: skip
-    (place / "checkpoints/last.pt").unlink()
+    shutil.rmtree(place / "checkpoints")
     (place / "result.json").write_text(json.dumps(result))
     return result
+
+
+class Watched:
+    """Test scores after every epoch, and of weights half way between the first epoch's and the last's (WiSE-FT).
+
+    Nothing of the training depends on them.
+    """
+
+    def __init__(self, examples: pl.DataFrame, drawn: pl.DataFrame, crops: Path, place: Path):
+        rows = examples.join(drawn.filter(pl.col("split") == "test"), on="group_id", how="semi").sort("crop_id")
+        self.rows = rows.select("crop_id", "group_id", label=pl.col("labels").list.first())
+        self.paths = [crops / crop_id for crop_id in rows["crop_id"]]
+        self.place, self.told, self.cpu_s, self.first = place, [], 0.0, {}
+
+    def training(self) -> type[loop.Training]:
+        watched = self
+
+        class Training(_TRAINING):
+            def _evaluate(self, epoch: int):
+                found = super()._evaluate(epoch)
+                begin = time.process_time()
+                watched.keep(self, epoch, f"epoch {epoch}", found[0])
+                if not watched.first:
+                    watched.first = {name: value.clone() for name, value in self.average.model.state_dict().items()}
+                if epoch == self.recipe.epochs and epoch:
+                    last = {name: value.clone() for name, value in self.average.model.state_dict().items()}
+                    mixed = {
+                        name: torch.lerp(watched.first[name], value, 0.5) if value.is_floating_point() else value
+                        for name, value in last.items()
+                    }
+                    self.average.model.load_state_dict(mixed)
+                    watched.keep(self, epoch, "half way", super()._evaluate(epoch)[0], tell=False)
+                    self.average.model.load_state_dict(last)
+                watched.cpu_s += time.process_time() - begin
+                return found
+
+        return Training
+
+    def keep(self, training: loop.Training, epoch: int, name: str, val: np.ndarray, *, tell: bool = True) -> None:
+        """Write scores of val and test; remember the macro recall."""
+        scores = training._infer(self.paths, "scores")
+        labels = training.task.labels
+        np.savez_compressed(
+            self.place / f"{name}.npz", val=val, val_truth=training.task.val_targets, test=scores,
+            test_truth=[labels.index(label) for label in self.rows["label"]], group=self.rows["group_id"].to_list(),
+        )  # fmt: skip
+        right = self.rows.with_columns(right=pl.Series(scores.argmax(1)) == pl.Series(
+            [labels.index(label) for label in self.rows["label"]]))  # fmt: skip
+        if tell:
+            self.told.append(macro_recall(right))
+
+
+_TRAINING = loop.Training
 
 
 def macro_recall(table: pl.DataFrame) -> float:

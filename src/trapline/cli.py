@@ -26,6 +26,7 @@ HELP = {
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "runs": "List the trainings side by side: how far, how good, what differs.",
     "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
+    "learning-curve": "Say what more places, or more images of each place, would bring; draw it.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
     "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
     "crop": "Files and boxes -> crops.",
@@ -38,7 +39,7 @@ HELP = {
 }
 BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stage's
     "projects": ("demo", "init", "run", "status", "doctor"),
-    "tools": ("convert", "labels", "compare", "runs", "estimate"),
+    "tools": ("convert", "labels", "compare", "runs", "estimate", "learning-curve"),
     "deciding": ("decide",),
     "predicting": ("detect",),
     "reviewing": ("review",),
@@ -59,7 +60,7 @@ for name, text in HELP.items():
     module = next((module for module, names in BESIDE_STAGES.items() if name in names), "stages")
     group = "Stages, in the order data flows" if module == "stages" else "Commands"
     if name != "estimate":
-        app.command(f"trapline.commands.{module}:{name}", name=name, help=text, group=group)
+        app.command(f"trapline.commands.{module}:{name.replace('-', '_')}", name=name, help=text, group=group)
         continue
     estimates = App(name=name, help=text, group=group)
     estimates.command("trapline.commands.tools:estimate_fetch", name="fetch", help="Images, bytes, time, disk.")
