@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> None:
     for name in args.sets:
         project = opened(args.folder, name)
         examples = project.table("examples")
-        turns = itertools.product(range(args.first_split, args.first_split + args.splits), range(args.seeds))
-        for (number, seed), arm in itertools.product(turns, args.arms):
+        numbers = range(args.first_split, args.first_split + args.splits)
+        for seed, number, arm in itertools.product(range(args.seeds), numbers, args.arms):
             place = args.folder / f"{args.image_size} px, {args.epochs} epochs" / name / f"{number} {seed} {arm}"
             if (place / "result.json").exists():
                 continue

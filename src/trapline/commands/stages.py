@@ -163,6 +163,7 @@ def train(
     *,
     cfg: Annotated[config.TrainConfig | None, Flat] = None,
     from_params: Path | None = None,
+    advise: Annotated[bool, Flag] = False,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
@@ -172,8 +173,16 @@ def train(
     Args:
         from_params: The params.json of a run, of this project or another: train with its options (what is given here
             comes before them).
+        advise: Train nothing: say what to choose for the data and the machine at hand, and what it costs here.
     """
     options = (options_of(from_params) if from_params is not None else {}) | given(cfg)
+    if advise:
+        from trapline.apps.advise import advise_training
+
+        opened = Project(project, ConsoleLog())
+        for line in advise_training(opened, options).lines():
+            opened.log.note(line)
+        return
     _make("train", options, project, save, max_failures)
 
 
