@@ -10,11 +10,10 @@ for the table.
 """
 
 import argparse
-import itertools
 import json
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +74,8 @@ def run(args: argparse.Namespace) -> None:
         project = opened(args.folder, name)
         examples = project.table("examples")
         numbers = range(args.first_split, args.first_split + args.splits)
-        for seed, number, arm in itertools.product(range(args.seeds), numbers, args.arms):
+        turns = [(seed, number, str(arm)) for seed in range(args.seeds) for number in numbers for arm in args.arms]
+        for seed, number, arm in turns:
             place = args.folder / f"{args.image_size} px, {args.epochs} epochs" / name / f"{number} {seed} {arm}"
             if (place / "result.json").exists():
                 continue
@@ -101,7 +101,7 @@ def once(
     recipes.RECIPES = {**recipes.RECIPES, "default": CANDIDATES[arm]}
     place.mkdir(parents=True, exist_ok=True)
     watched = Watched(examples, drawn, crops, place)
-    loop.Training = watched.training()  # type: ignore[misc]
+    loop.Training = watched.training()
     begin_cpu = time.process_time()
     done = train(examples, drawn, cfg, crops_dir=crops, run_dir=place, log=Log())
     result = {
@@ -132,7 +132,7 @@ class Watched:
             def _evaluate(self, epoch: int):
                 found = super()._evaluate(epoch)
                 begin = time.process_time()
-                watched.keep(self, epoch, f"epoch {epoch}", found[0])
+                watched.keep(self, f"epoch {epoch}", found[0])
                 if not watched.first:
                     watched.first = {name: value.clone() for name, value in self.average.model.state_dict().items()}
                 if epoch == self.recipe.epochs and epoch:
@@ -142,17 +142,18 @@ class Watched:
                         for name, value in last.items()
                     }
                     self.average.model.load_state_dict(mixed)
-                    watched.keep(self, epoch, "half way", super()._evaluate(epoch)[0], tell=False)
+                    watched.keep(self, "half way", super()._evaluate(epoch)[0], tell=False)
                     self.average.model.load_state_dict(last)
                 watched.cpu_s += time.process_time() - begin
                 return found
 
         return Training
 
-    def keep(self, training: loop.Training, epoch: int, name: str, val: np.ndarray, *, tell: bool = True) -> None:
+    def keep(self, training: loop.Training, name: str, val: np.ndarray | None, *, tell: bool = True) -> None:
         """Write scores of val and test; remember the macro recall."""
         scores = training._infer(self.paths, "scores")
         labels = training.task.labels
+        assert val is not None
         np.savez_compressed(
             self.place / f"{name}.npz", val=val, val_truth=training.task.val_targets, test=scores,
             test_truth=[labels.index(label) for label in self.rows["label"]], group=self.rows["group_id"].to_list(),
@@ -170,6 +171,109 @@ def macro_recall(table: pl.DataFrame) -> float:
     return float(table.group_by("label").agg(pl.col("right").mean())["right"].mean())  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Run:
+    """One finished training: what every arm and epoch said at the test locations.
+
+    Args:
+        truth, group: [n] label numbers and groups of the test crops.
+        named: [epochs + 1, n] labels given after every epoch; the first row is the probe's where there is one.
+        chosen: Row of the epoch that was kept.
+        cpu_s: Of the training.
+        rare: The third of the labels with fewest training crops.
+    """
+
+    truth: np.ndarray
+    group: np.ndarray
+    named: np.ndarray
+    chosen: int
+    cpu_s: float
+    rare: np.ndarray
+
+
+def read(place: Path) -> Run:
+    told = json.loads((place / "result.json").read_text())
+    params = json.loads((place / "params.json").read_text())
+    found = [np.load(path) for path in sorted(place.glob("epoch *.npz"), key=lambda path: int(path.stem.split()[1]))]
+    counts = np.array([params["train"].get(label, 0) for label in params["labels"]])
+    first = int(sorted(place.glob("epoch *.npz"), key=lambda path: int(path.stem.split()[1]))[0].stem.split()[1])
+    return Run(
+        truth=found[0]["test_truth"],
+        group=found[0]["group"],
+        named=np.array([one["test"].argmax(1) for one in found]),
+        chosen=told["best_epoch"] - first,
+        cpu_s=told["cpu_s"],
+        rare=np.argsort(counts, kind="stable")[: max(len(counts) // 3, 1)],
+    )
+
+
+def recall(run: Run, row: int, weight: np.ndarray | None = None, only: np.ndarray | None = None) -> float:
+    """Macro recall of an epoch, of crops that weigh `weight`, over the labels there are (or over some of them)."""
+    weight = np.ones(len(run.truth)) if weight is None else weight
+    right = weight * (run.named[row] == run.truth)
+    n = int(run.truth.max()) + 1
+    totals, hits = np.bincount(run.truth, weight, n), np.bincount(run.truth, right, n)
+    there = totals > 0
+    if only is not None:
+        there &= np.isin(np.arange(n), only)
+    return float((hits[there] / totals[there]).mean()) if there.any() else float("nan")
+
+
+def table(args: argparse.Namespace) -> None:
+    """Print the arms of every set, and the default's differences with 95% intervals over locations and seeds."""
+    base = args.folder / f"{args.image_size} px, {args.epochs} epochs"
+    for name in args.sets:
+        runs: dict[str, dict[tuple[str, str], Run]] = {}
+        for path in sorted((base / name).glob("*/result.json")):
+            split_number, seed, arm = path.parent.name.split(" ", 2)
+            runs.setdefault(arm, {})[split_number, seed] = read(path.parent)
+        keys = sorted(set.intersection(*(set(found) for found in runs.values())))
+        print(f"\n{name}: {len({key[0] for key in keys})} splits, {len(keys)} trainings of each arm")
+        probes = {key: replace(run, chosen=0) for key, run in runs["default"].items()}
+        arms = {"probe": probes, **runs}
+        for arm, found in arms.items():
+            mine = [found[key] for key in keys]
+            whole = np.array([recall(run, run.chosen) for run in mine])
+            last = np.mean([recall(run, len(run.named) - 1) for run in mine])
+            rare = np.nanmean([recall(run, run.chosen, only=run.rare) for run in mine])
+            cost = f", {np.mean([run.cpu_s for run in mine]):.0f} CPU s" if arm != "probe" else ""
+            print(f"  {arm}: {whole.mean():.3f} (each {', '.join(f'{x:.3f}' for x in whole)}); "
+                  f"last epoch {last:.3f}; rare labels {rare:.3f}{cost}")  # fmt: skip
+        default = runs["default"]
+        for other, found in arms.items():
+            if other != "default":
+                low, high = interval(default, found, keys)
+                pairs = [(default[key], found[key]) for key in keys]
+                mean = np.mean([recall(one, one.chosen) - recall(two, two.chosen) for one, two in pairs])
+                print(f"  default - {other}: {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+        if "reference" in runs:
+            early = []
+            for key in keys:
+                goal = recall(runs["reference"][key], len(runs["reference"][key].named) - 1)
+                reached = [recall(runs["default"][key], row) >= goal for row in range(len(runs["default"][key].named))]
+                early.append(reached.index(True) if any(reached) else None)
+            print(f"  epochs until the default reaches the reference's last, each training: {early}")
+
+
+def interval(one: dict, other: dict, keys: list, draws: int = 2000) -> tuple[float, float]:
+    """Bootstrap of the mean paired difference: locations weigh as often as drawn, seeds are drawn per split."""
+    random = np.random.default_rng(0)
+    groups = sorted({group for key in keys for group in one[key].group})
+    place = {key: np.array([groups.index(group) for group in one[key].group]) for key in keys}
+    found = []
+    for _ in range(draws):
+        times = random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)))
+        differences = []
+        for number in sorted({key[0] for key in keys}):
+            own = [key for key in keys if key[0] == number]
+            for index in random.integers(len(own), size=len(own)):
+                a, b = one[own[index]], other[own[index]]
+                weight = times[place[own[index]]].astype(float)
+                differences.append(recall(a, a.chosen, weight) - recall(b, b.chosen, weight))
+        found.append(np.nanmean(differences))
+    return tuple(np.quantile(found, [0.025, 0.975]))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
@@ -185,4 +289,4 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="fp32")
     arguments = parser.parse_args()
-    run(arguments)
+    (run if arguments.what == "run" else table)(arguments)
