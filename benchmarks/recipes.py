@@ -13,8 +13,10 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -26,6 +28,7 @@ from trapline.core import recipes
 from trapline.core.config import SplitConfig, TrainConfig
 from trapline.core.log import Log
 from trapline.learn import loop
+from trapline.learn.validation import balanced_loss, judge
 from trapline.stages.split import split
 from trapline.stages.train import train
 
@@ -178,7 +181,7 @@ class Run:
     Args:
         truth, group: [n] label numbers and groups of the test crops.
         named: [epochs + 1, n] labels given after every epoch; the first row is the probe's where there is one.
-        chosen: Row of the epoch that was kept.
+        chosen: Row of the epoch that is kept, by the recipe's rule.
         cpu_s: Of the training.
         rare: The third of the labels with fewest training crops.
     """
@@ -196,15 +199,27 @@ def read(place: Path) -> Run:
     params = json.loads((place / "params.json").read_text())
     found = [np.load(path) for path in sorted(place.glob("epoch *.npz"), key=lambda path: int(path.stem.split()[1]))]
     counts = np.array([params["train"].get(label, 0) for label in params["labels"]])
-    first = int(sorted(place.glob("epoch *.npz"), key=lambda path: int(path.stem.split()[1]))[0].stem.split()[1])
+    by = CANDIDATES[place.name.split(" ", 2)[2]].best_by
     return Run(
         truth=found[0]["test_truth"],
         group=found[0]["group"],
         named=np.array([one["test"].argmax(1) for one in found]),
-        chosen=told["best_epoch"] - first,
+        chosen=kept(found, by),
         cpu_s=told["cpu_s"],
         rare=np.argsort(counts, kind="stable")[: max(len(counts) // 3, 1)],
     )
+
+
+def kept(epochs: Sequence[Mapping[str, np.ndarray]], by: Literal["balanced_loss", "macro_recall"]) -> int:
+    """Row of the epoch that is kept, by val."""
+    best, row = None, 0
+    for number, found in enumerate(epochs):
+        judged = judge(found["val"], found["val_truth"])
+        judged = judged._replace(balanced_loss=balanced_loss(found["val"], found["val_truth"]))
+        row = number if judged.is_kept(best, by) else row
+        merit = judged.merit(by)
+        best = max(merit, best or merit) if merit is not None else best
+    return row
 
 
 def recall(run: Run, row: int, weight: np.ndarray | None = None, only: np.ndarray | None = None) -> float:

@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score, log_loss
 from torch import nn
 
 from trapline.learn.schedule import Average, averaging_decay, lr_factor
-from trapline.learn.validation import Judgement, judge
+from trapline.learn.validation import Judgement, balanced_loss, judge
 
 
 def test_the_rate_rises_linearly_and_falls_to_nearly_nothing():
@@ -39,10 +42,14 @@ def test_average_of_weights_and_statistics():
     assert not any(parameter.requires_grad for parameter in average.model.parameters())
 
 
-def test_judge_equals_scikit_learn():
-    import numpy as np
-    from sklearn.metrics import balanced_accuracy_score, log_loss
+def test_the_old_chains_rate_falls_after_every_epoch():
+    factors = [lr_factor("decay", step, 100, 10) for step in range(100)]
+    assert factors[:10] == [1.0] * 10
+    assert factors[24] == pytest.approx(0.97 ** (2 / 2.4))
+    assert factors[95] == pytest.approx(0.97 ** (9 / 2.4))
 
+
+def test_judge_equals_scikit_learn():
     rng = np.random.default_rng(0)
     scores = rng.dirichlet(np.ones(4), 50)
     targets = rng.integers(0, 3, 50)  # label 3 does not occur
@@ -55,5 +62,24 @@ def test_judge_equals_scikit_learn():
     assert judge(kept, targets).macro_recall == pytest.approx(balanced_accuracy_score(targets, kept.argmax(1)))
 
 
-def test_equal_recall_is_decided_by_the_lower_loss():
-    assert Judgement(0.5, 0.8, 0.0).rank() > Judgement(0.6, 0.8, 1.0).rank() > Judgement(0.1, 0.7, 1.0).rank()
+def test_the_best_epoch_is_the_one_with_the_least_balanced_loss_or_the_most_recall():
+    steady, lucky = Judgement(0.5, 0.8, 0.0, None, 0.6), Judgement(0.4, 0.9, 0.0, None, 0.7)
+    by_loss, by_recall = ([one.merit(by) or () for one in (steady, lucky)] for by in ("balanced_loss", "macro_recall"))
+    assert by_loss[0] > by_loss[1]
+    assert by_recall[0] < by_recall[1]
+    low, high = (Judgement(loss, 0.8, 0.0).merit("macro_recall") or () for loss in (0.5, 0.6))
+    assert low > high
+    assert Judgement(0.5, 0.8, 0.0, mean_ap=0.3).merit("balanced_loss") == (0.3, -0.5)
+    assert Judgement(None, None, None).merit("balanced_loss") is None
+
+
+def test_the_balanced_loss_weighs_labels_alike_whatever_the_confidence():
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(0, 2, (200, 3)), np.repeat([0, 1, 2], [150, 40, 10])
+    logits[np.arange(200), targets] += 1
+    grid = [
+        log_loss(targets, softmax(logits * factor, axis=1), sample_weight=1 / np.bincount(targets)[targets])
+        for factor in np.exp(np.linspace(-3, 3, 601))
+    ]
+    for factor in (0.3, 1.0, 2.5):
+        assert balanced_loss(softmax(logits * factor, axis=1), targets) == pytest.approx(min(grid), abs=1e-4)

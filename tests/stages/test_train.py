@@ -219,6 +219,15 @@ def test_heldback_and_test_crops_are_never_read(tmp_path):
     assert str(log.accounts[0]) == "36 examples -> 12 training crops; left out 9 in val, 9 in test, 6 held back"
 
 
+def test_the_last_epoch_that_is_little_worse_than_the_best_is_kept(tmp_path, monkeypatch):
+    examples, splits = draw(tmp_path / "crops")
+    losses = iter([1.0, 0.8, 0.87, 0.9, 0.89])  # kept up to 0.88
+    monkeypatch.setattr("trapline.learn.loop.balanced_loss", lambda scores, targets: next(losses))
+    result = run(tmp_path, examples, splits, SMALL.model_copy(update={"epochs": 9, "patience": 2}))
+    assert (result.best_epoch, result.epochs) == (2, 4)
+    assert checkpoint.load(result.checkpoint).epoch == 2
+
+
 def test_patience_stops_and_the_best_epoch_stays(tmp_path, monkeypatch):
     examples, splits = draw(tmp_path / "crops")
     recalls = iter([0.5, 0.6, 0.6, 0.4, 0.9])
@@ -226,7 +235,8 @@ def test_patience_stops_and_the_best_epoch_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr("trapline.learn.loop.judge", lambda scores, targets: Judgement(1.0, next(recalls), 0.5))
     log = Log()
-    result = run(tmp_path, examples, splits, SMALL.model_copy(update={"epochs": 9, "patience": 2}), log=log)
+    reference = {"epochs": 9, "patience": 2, "recipe": "reference", "head_start": "auto"}
+    result = run(tmp_path, examples, splits, SMALL.model_copy(update=reference), log=log)
     assert (result.best_epoch, result.best_val_macro_recall, result.epochs) == (1, 0.6, 3)
     assert checkpoint.load(result.checkpoint).epoch == 1
     assert any("stopped after epoch 3" in note for note in log.notes)

@@ -23,7 +23,7 @@ class RunRow:
         state: begun (it can be gone on with), trained, or evaluated.
         epochs: Finished epochs; None before the first checkpoint.
         planned: Epochs asked for.
-        best_val: Its best macro recall on val (mean average precision where crops have several labels), if any.
+        best_val: Macro recall on val of its best epoch (mean average precision where crops have several labels).
         test, low, high: The same at the test locations and its 95% interval; None until it is evaluated.
         crops, labels: How much it learns from.
         seconds: Training time of the finished epochs.

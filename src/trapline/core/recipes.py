@@ -51,6 +51,7 @@ class Recipe:
         still: With pretrained weights, BatchNorm keeps its statistics.
         norm_momentum: Of BatchNorm statistics that move; None: the model's own.
         clip_norm: Longer gradients are shortened to this; None: never.
+        best_by: On val: the last epoch of little more loss than the least is kept, or the first with the best recall.
         augmentation: How crops are varied.
     """
 
@@ -68,6 +69,7 @@ class Recipe:
     still: bool
     norm_momentum: float | None
     clip_norm: float | None
+    best_by: Literal["balanced_loss", "macro_recall"]
     augmentation: Augmentation
 
     def options(self) -> dict[str, object]:
@@ -94,6 +96,7 @@ DEFAULT = Recipe(
     still=True,
     norm_momentum=None,
     clip_norm=5.0,  # a guard against single wild batches
+    best_by="balanced_loss",
     augmentation=MILD,
 )
 # The old chain's train_classifier.py for EfficientNets, with the learning rate that its users settled on.
@@ -112,6 +115,7 @@ REFERENCE = Recipe(
     still=False,
     norm_momentum=0.01,
     clip_norm=None,
+    best_by="macro_recall",
     augmentation=Augmentation(
         min_area=0.08, stretch=4 / 3, turn_share=1.0, turn_deg=90.0, upside_down=0.1, light=0.25, grey=0.1
     ),

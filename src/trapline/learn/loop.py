@@ -31,7 +31,7 @@ from trapline.learn.step import NotFinite, Stepper
 from trapline.learn.task import Progress, Task, unreadable
 from trapline.learn.tracking import Tracker
 from trapline.learn.transforms import Transform, load_for_training, to_input
-from trapline.learn.validation import Judgement, judge
+from trapline.learn.validation import Judgement, balanced_loss, judge
 from trapline.learn.weights import Weights
 
 
@@ -222,6 +222,7 @@ class Training:
             "val_loss": val.loss,
             "val_macro_recall": val.macro_recall,
             "val_accuracy": val.accuracy,
+            "val_balanced_loss": None if np.isnan(val.balanced_loss) else val.balanced_loss,
             **({"val_mean_ap": val.mean_ap} if self.task.multilabel else {}),
             "lr": self.optimizer.param_groups[0]["lr"] if trained else None,
             "micro_batch": self.stepper.micro_batch if trained else None,
@@ -231,11 +232,12 @@ class Training:
         }
         if self.history is not None:
             now.metrics_size = self.history.append(row)
-        best = Judgement(now.best_loss, now.best_score, None)
-        better = best.score is None or val.rank() > best.rank()
+        better = val.is_kept(now.best_merit, self.recipe.best_by)
         self.board.epoch(epoch, scores, better=better)
         if better:
-            now.best_epoch, now.best_score, now.best_loss = epoch, val.score, val.loss
+            now.best_epoch, now.best_score = epoch, val.score
+        if (merit := val.merit(self.recipe.best_by)) is not None:
+            now.best_merit = max(merit, now.best_merit or merit)
         now.epoch, now.batch, now.loss_sum, now.seen, now.seconds = epoch, 0, 0.0, 0, 0.0
         if better and self.processes.first:
             self.keeper.save_best(self._checkpoint(val))
@@ -333,7 +335,10 @@ class Training:
         if not self.task.val_paths:
             return _nothing()
         scores = self._infer(self.task.val_paths, "scores")
-        return scores, judge(scores, self.task.val_targets)
+        found = judge(scores, self.task.val_targets)
+        if not self.task.multilabel:
+            found = found._replace(balanced_loss=balanced_loss(scores, self.task.val_targets))
+        return scores, found
 
     def _infer(
         self, paths: Sequence[Path], output: Literal["scores", "features"], advance: Advance | None = None

@@ -47,7 +47,7 @@ class Progress:
     seconds: float = 0.0  # spent on the epoch under way; wall clock, not reproducible
     best_epoch: int = 0
     best_score: float | None = None  # macro recall, or mean average precision where crops have several labels
-    best_loss: float | None = None
+    best_merit: tuple[float, float] | None = None  # of any epoch: what they are chosen by
     metrics_size: int = 0  # bytes of metrics.jsonl that hold
     micro_batch: int = 0  # crops in memory at a time, as memory allowed so far
 
