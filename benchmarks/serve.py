@@ -24,7 +24,7 @@ import httpx
 import numpy as np
 import polars as pl
 
-from predict import frames_of  # the benchmark's neighbour
+import predict  # the benchmark's neighbour
 from trapline.apps.demo import SMALL, draw
 from trapline.apps.export_model import export_model
 from trapline.apps.init import init
@@ -136,12 +136,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a run's folder; default: one is trained on the demo")
     parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--width", type=int, default=2048, help="of the frames, in pixels")
     parser.add_argument("--requests", type=int, default=2000, help="all of them compared")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="nothing but this")
     asked = parser.parse_args()
+    predict.FRAME_PX = (asked.width, asked.width * 3 // 4)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         planted = draw(folder / "drawn", size=SMALL, seed=0)
@@ -152,7 +154,7 @@ def main() -> None:
             asked.run = next((folder / "p" / "runs").glob("*"))
         export_model(str(asked.run), "onnx", folder / "exported", project=folder, log=Log())
         path = folder / "exported" / "model.onnx"
-        records = frames_of(project, planted, folder, asked.frames)
+        records = predict.frames_of(project, planted, folder, asked.frames)
         pictures = [(folder / "frames" / one["file"]).read_bytes() for one in records]
         requests = [(data, one["detections"][0]["bbox"]) for data, one in zip(pictures, records, strict=True)]
         model = open_artifact(path)
