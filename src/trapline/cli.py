@@ -21,6 +21,7 @@ HELP = {
     "detect": "Run the MegaDetector that you installed over a folder of images.",
     "inspect": "Find what a person should look at: wrong labels, copies, poor crops, impossible times.",
     "export": "A run -> ONNX, TorchScript, TorchServe, timm; or all crops -> FiftyOne.",
+    "serve": "A run -> an HTTP server that answers pictures and boxes (Animl, SageMaker, uploads).",
     "decide": "Scores of boxes -> answers, bursts, a review list, counts, detection histories.",
     "review": "Look at crops on a local page and decide: accept, relabel, exclude.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
@@ -44,6 +45,7 @@ BESIDE_STAGES = {  # modules of trapline.commands; every other command is a stag
     "reviewing": ("review",),
     "inspecting": ("inspect",),
     "exporting": ("export",),
+    "serving": ("serve",),
 }
 
 app = App(

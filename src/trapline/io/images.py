@@ -32,6 +32,10 @@ class ImageFailure(Exception):
     """An image that cannot be used; `str()` is the reason, in words for the failures table."""
 
 
+class TooLarge(ImageFailure):
+    """More pixels, or bytes, than the limit."""
+
+
 def read(path: Path) -> bytes:
     """The bytes of an image file.
 
@@ -43,7 +47,7 @@ def read(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
             raise ImageFailure("cannot be opened: not a file")
         if found.st_size > MAX_BYTES:
-            raise ImageFailure(f"too large: {found.st_size:,} bytes (limit {MAX_BYTES:,})")
+            raise TooLarge(f"too large: {found.st_size:,} bytes (limit {MAX_BYTES:,})")
         return path.read_bytes()
     except FileNotFoundError:
         raise ImageFailure("file is missing") from None
@@ -51,16 +55,21 @@ def read(path: Path) -> bytes:
         raise ImageFailure(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
 
-def open_image(source: Path | bytes, max_pixels: int) -> tuple[Image.Image, Header]:
+def open_image(
+    source: Path | bytes, max_pixels: int, formats: tuple[str, ...] | None = None
+) -> tuple[Image.Image, Header]:
     """Open an image, a file's or its bytes, and read its header without decoding it.
 
+    Args:
+        formats: Pillow's names of those that are tried; default all.
+
     Raises:
-        ImageFailure: Missing, empty, not an image, or more than `max_pixels`.
+        ImageFailure: Missing, empty, not an image, or (TooLarge) more than `max_pixels`.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF blocks warn; the pixels may still be fine
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
     except FileNotFoundError:
         raise ImageFailure("file is missing") from None
     except UnidentifiedImageError:
@@ -71,7 +80,7 @@ def open_image(source: Path | bytes, max_pixels: int) -> tuple[Image.Image, Head
     width, height = image.size
     if width * height > max_pixels:  # before the EXIF block is asked for: a PNG is decoded to find it
         image.close()
-        raise ImageFailure(f"too large: {width} x {height} pixels (limit {max_pixels:,})")
+        raise TooLarge(f"too large: {width} x {height} pixels (limit {max_pixels:,})")
     try:
         orientation = _orientation(image)
         if image.format == "TIFF" and orientation >= 5:  # Pillow turns TIFFs by itself, and states the turned size

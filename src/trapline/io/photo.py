@@ -40,14 +40,15 @@ class Photo:
 
     Args:
         data: The file's bytes.
+        formats: See images.open_image.
 
     Raises:
         ImageFailure: Empty, not an image, or more than `max_pixels`.
     """
 
-    def __init__(self, data: bytes, max_pixels: int):
+    def __init__(self, data: bytes, max_pixels: int, formats: tuple[str, ...] | None = None):
         self._data = data
-        self._image, self.header = images.open_image(data, max_pixels)
+        self._image, self.header = images.open_image(data, max_pixels, formats)
         self._jpeg = self._fast()
 
     def _fast(self) -> jpeg.Structure | None:

@@ -8,11 +8,11 @@ import uvicorn
 
 from browser import DESKTOP, PHONE, started
 from reviews import Running, draw, write_list, written
-from trapline.apps.review.app import _listen
 from trapline.apps.review.guard import Guard
 from trapline.apps.review.material import Material, complete
 from trapline.apps.review.server import application
 from trapline.apps.review.session import Session
+from trapline.apps.web import LOOPBACK, listen
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -31,7 +31,7 @@ def browser():
 @contextmanager
 def serving(material):
     """The page's address, and the session behind it."""
-    with _listen(0) as listening:
+    with listen(LOOPBACK, 0) as listening:
         guard = Guard(listening.getsockname()[1])
         session = Session(material, "Ada")
         server = uvicorn.Server(uvicorn.Config(application(session, guard), log_level="error", lifespan="off"))

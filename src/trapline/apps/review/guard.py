@@ -1,27 +1,14 @@
 """Who may ask: only a page that was opened with the token, from this machine's own address."""
 
-import hmac
 import secrets
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-HOSTS = {"127.0.0.1", "localhost"}
+from trapline.apps.web import HOSTS, SAFE, host_name, same
+
 HEADER = "x-trapline-token"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-SAFE = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "x-frame-options": "DENY",
-}
 MAX_BODY = 200_000
 Next = Callable[[Request], Awaitable[Response]]
 
@@ -50,18 +37,18 @@ class Guard:
     def refusal(self, request: Request) -> str | None:
         """Why a request is refused, or None."""
         host = request.headers.get("host", "")
-        if _name(host) not in HOSTS:
+        if host_name(host) not in HOSTS:
             return "refused: this page answers to 127.0.0.1 and localhost only."
         origin = request.headers.get("origin")
         if origin is not None and origin != f"http://{host}":
             return "refused: the request comes from another page."
-        opened = request.url.path == "/" and self._same(request.query_params.get("token"), self.token)
+        opened = request.url.path == "/" and same(request.query_params.get("token"), self.token)
         if not opened and request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return "refused: the request comes from another page."
-        if not opened and not self._same(request.cookies.get(self.cookie), self.token):
+        if not opened and not same(request.cookies.get(self.cookie), self.token):
             return "refused: open the whole address that `trapline review` printed, with its token."
         if request.method not in ("GET", "HEAD"):
-            if origin is None or not self._same(request.headers.get(HEADER), self.key):
+            if origin is None or not same(request.headers.get(HEADER), self.key):
                 return "refused: the request does not come from the page."
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
                 return "refused: only JSON."
@@ -75,14 +62,3 @@ class Guard:
         """Give the page its cookie."""
         response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
         return response
-
-    @staticmethod
-    def _same(given: str | None, expected: str) -> bool:
-        return given is not None and hmac.compare_digest(given.encode(), expected.encode())
-
-
-def _name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""

@@ -8,9 +8,10 @@ import numpy as np
 from trapline.core.errors import InputError
 from trapline.core.geometry import GivenBox
 from trapline.formats.artifact import FILE, INPUT, KEY, OUTPUT, Artifact, from_json
-from trapline.io.boxed import model_inputs
+from trapline.io.boxed import model_inputs, photo_inputs
 from trapline.io.buffers import Buffers
 from trapline.io.images import ImageFailure
+from trapline.io.photo import Photo
 
 DECODED_BYTES = 1_000_000_000  # of pixels in memory at a time
 Network = Callable[[np.ndarray], np.ndarray]
@@ -36,6 +37,14 @@ class Answering:
         except ImageFailure as failure:
             return [str(failure)] * len(boxes)
 
+    def inputs_of(self, photo: Photo, boxes: Sequence[GivenBox]) -> list[np.ndarray | str]:
+        """The same of a photograph that is open.
+
+        Raises:
+            ImageFailure: It cannot be decoded.
+        """
+        return photo_inputs(photo, boxes, self.artifact.crops, self._transform, self._buffers)
+
     def scores(self, pictures: Sequence[tuple[bytes, Sequence[GivenBox]]]) -> list[list[np.ndarray | str]]:
         """Probabilities of every box of photographs, float32 [labels]; in place of one that cannot be had, why."""
         loaded = [self.inputs(data, boxes) for data, boxes in pictures]
@@ -46,6 +55,15 @@ class Answering:
     def answer(self, scores: np.ndarray) -> dict[str, float]:
         """Animl's answer: label -> probability."""
         return {label: float(value) for label, value in zip(self.artifact.labels, scores, strict=True)}
+
+    def named(self, scores: np.ndarray) -> str | list[str] | None:
+        """What needs no person: the likeliest label, or None where it stays below its threshold; of a classifier whose
+        labels are scored by themselves, all that reach theirs."""
+        likeliest = int(scores.argmax())
+        asked = range(len(scores)) if self.artifact.multilabel else [likeliest]
+        labels, least = self.artifact.labels, self.artifact.thresholds
+        sure = [labels[k] for k in asked if (bound := least.get(labels[k])) is not None and scores[k] >= bound]
+        return sure if self.artifact.multilabel else (sure[0] if sure else None)
 
 
 def open_artifact(path: Path, threads: int = 0) -> Answering:
