@@ -66,6 +66,8 @@ def open_image(
     Raises:
         ImageFailure: Missing, empty, not an image, or (TooLarge) more than `max_pixels`.
     """
+    if formats is not None:
+        Image.init()  # Pillow finds out by itself which formats there are only where it may try all
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF blocks warn; the pixels may still be fine

@@ -20,7 +20,7 @@ from trapline.io.images import ImageFailure, TooLarge
 from trapline.io.photo import Photo
 
 Result = TypeVar("Result")
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # no others are tried: some start programs
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # no others are tried: some start programs
 
 
 @dataclass(frozen=True)
