@@ -40,7 +40,7 @@ def host_name(host: str) -> str:
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """A socket that is bound; port 0 takes any free one.
+    """A socket that listens; port 0 takes any free one.
 
     Raises:
         InputError: It cannot be had.
@@ -49,6 +49,7 @@ def listen(address: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((address, port))
+        listening.listen()  # so that who is told the address may use it at once
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or error

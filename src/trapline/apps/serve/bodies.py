@@ -80,6 +80,7 @@ async def form(request: Request, body: bytes) -> FormData:
         raise Refusal(400, "the multipart form cannot be read") from None
 
 
-def content_type(request: Request) -> str:
-    """The media type, without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def content_type(request: Request) -> str | None:
+    """The media type, without its parameters; None where the header is absent."""
+    found = request.headers.get("content-type")
+    return found.partition(";")[0].strip().lower() if found is not None else None

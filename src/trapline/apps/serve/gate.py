@@ -43,7 +43,15 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin, request = time.perf_counter(), Request(scope, receive)
+        whole = False
+
+        async def counted() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = whole or message["type"] == "http.disconnect" or not message.get("more_body")
+            return message
+
+        begin, request = time.perf_counter(), Request(scope, counted)
         told: dict[str, Any] = {"event": "request", "method": scope["method"], "path": _path(scope["path"])}
         scope[LOGGED], scope["app"] = told, self  # with an app, the router raises what it does not find
         status = 0
@@ -60,17 +68,18 @@ class Gate:
 
         try:
             try:
-                await self._admitted(request, scope, receive, answer)
+                await self._admitted(request, scope, counted, answer)
             except (Refusal, HTTPException) as refusal:
                 if status:
                     raise
                 why = str(refusal) if isinstance(refusal, Refusal) else refusal.detail
                 told["error"] = why
-                if scope["method"] not in ("GET", "HEAD"):
+                headers = dict(refusal.headers or {})
+                if not whole and scope["method"] not in ("GET", "HEAD"):
                     await bodies.linger(request, self._settings)
-                await error(
-                    refusal.status if isinstance(refusal, Refusal) else refusal.status_code, why, refusal.headers
-                )(scope, receive, answer)
+                    headers |= {} if whole else {"connection": "close"}
+                code = refusal.status if isinstance(refusal, Refusal) else refusal.status_code
+                await error(code, why, headers)(scope, receive, answer)
         except Exception as failure:  # a fault of ours: it is logged, and told without its details
             told["error"] = f"{type(failure).__name__}: {failure}"[:300]
             if not status:

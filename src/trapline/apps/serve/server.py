@@ -66,7 +66,7 @@ def application(work: Classifying, settings: Settings, say: Say) -> Gate:
 
     async def animl(request: Request) -> Response:
         kind = bodies.content_type(request)
-        if kind not in (JSON, FORM, ""):
+        if kind not in (JSON, FORM, None):
             raise _unsupported(f"{JSON} or {FORM}")
         body = await body_of(request)
         if kind == FORM:
