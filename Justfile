@@ -25,14 +25,17 @@ bench:
     uv run python benchmarks/demo_difficulty.py
     uv run python benchmarks/fetch.py
     uv run python benchmarks/report.py
+    uv run python benchmarks/serve.py
 
 # Tests that take minutes; part of CI.
 slow:
     uv run pytest -m slow
 
-# Parsers under 100,000 hypothesis examples and ten minutes of a coverage-guided fuzzer each: most of an hour.
+# Parsers under 100,000 hypothesis examples and ten minutes of a coverage-guided fuzzer each, a server's memory over ten
+# minutes: most of an hour.
 soak:
     uv run pytest -m soak --dist load
+    uv run python benchmarks/serve.py --soak 10
     uv run --group fuzz python scripts/fuzz.py --seconds 600
 
 # Refresh the tested versions in pyproject.toml from what is installed.

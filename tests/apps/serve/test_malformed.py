@@ -49,6 +49,13 @@ def eps(chance: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+def many_scans(chance: random.Random) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    data = picture(64, 64, progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * chance.randint(100, 200) + data[-2:]
+
+
 def broken(chance: random.Random) -> bytes:
     """A file that is no whole picture."""
     return chance.choice(
@@ -61,6 +68,7 @@ def broken(chance: random.Random) -> bytes:
             lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
             lambda: bomb(chance),
             lambda: eps(chance),
+            lambda: many_scans(chance),
         ]
     )()
 

@@ -73,8 +73,12 @@ def test_slow_and_broken_connections_leave_it_alive(model):
         large = json.dumps({"image": "A" * 40_000_000})
         json_head = {"content-type": "application/json"}
         assert httpx.post(f"{server.url}/invocations", content=large, headers=json_head).status_code == 413
+        form_head = {"content-type": "multipart/form-data; boundary=x"}
+        assert httpx.post(f"{server.url}/predict", content=b"no form", headers=form_head).status_code == 400
         assert httpx.get(f"{server.url}/ping").status_code == 200
-        assert server.stop()[0] == 0
+        code, _, log = server.stop()
+        assert code == 0
+        assert sorted(line["status"] for line in log) == [200, 200, 400, 400, 408, 408, 408, 413]
     finally:
         server.kill()
 

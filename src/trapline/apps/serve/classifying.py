@@ -19,6 +19,7 @@ from trapline.core.geometry import GivenBox
 from trapline.io.images import ImageFailure, TooLarge
 from trapline.io.photo import Photo
 
+MOST_SCANS = 64  # of a progressive JPEG: each costs time for every pixel, and takes some bytes only
 Result = TypeVar("Result")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # no others are tried: some start programs
 
@@ -76,6 +77,8 @@ class Classifying:
         return Answered(size, asked.boxes, scores)
 
     def _inputs(self, asked: Asked) -> tuple[tuple[int, int], list[np.ndarray | str]]:
+        if asked.image[:2] == b"\xff\xd8" and asked.image.count(b"\xff\xda") > MOST_SCANS:
+            raise Refusal(400, "image: a JPEG of too many scans")
         try:
             photo = Photo(asked.image, self._settings.max_pixels, FORMATS)
             return photo.header.displayed_px, self.model.inputs_of(photo, asked.boxes)

@@ -1,6 +1,7 @@
 """Serve a classifier until it is told to stop; what is in progress is finished then."""
 
 import asyncio
+import logging
 import sys
 import threading
 from collections.abc import MutableMapping
@@ -32,6 +33,7 @@ def serve(model: Answering, settings: Settings, *, log: Log, lines: TextIO | Non
     Raises:
         InputError: The port cannot be had.
     """
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries warn of is no line of our log
     with web.listen(settings.host, settings.port) as listening:
         work = Classifying(model, settings)
         try:
