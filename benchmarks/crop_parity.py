@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from trapline.core import geometry
 from trapline.io import crops, photo
 from trapline.io.buffers import Buffers
+from trapline.io.cutting import cutters
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SETS = ("nasty", "burrowing_owl", "jaguar", "ena24_small", "cats_dogs", "sabah_thumbnails", "photos5", "semireal")
@@ -60,32 +61,26 @@ def psnr(found: np.ndarray, wanted: np.ndarray) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
-def compare(data: bytes, chance: random.Random, max_size: int, one: bool) -> Iterator[tuple[str, float, int]]:
-    """(style, dB against Pillow, scale decoded at) of one image's crops. `one`: one box at a time, not all at once."""
+def compare(data: bytes, chance: random.Random, max_size: int) -> Iterator[tuple[str, float, int]]:
+    """(style, dB against Pillow, scale decoded at) of one image's crops."""
     source = photo.Photo(data, LIMIT)
     with Image.open(io.BytesIO(data)) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")
     boxes = boxes_of(*image.size, chance)
     for style in geometry.STYLES:
-        for group in [[box] for box in boxes] if one else [boxes]:
-            places = [
-                geometry.ResolvedBox(x / image.width, y / image.height, w / image.width, h / image.height)
-                for x, y, w, h in group
-            ]
-            windows = [
-                (geometry.crop_window(p, *image.size, style), geometry.shown_part(p, *image.size, style))
-                for p in places
-            ]
-            scale = crops.scale_for(windows, max_size) if source.can_scale() else 1
-            with source.decode(max(s[3] for _, s in windows), Buffers(10**9), scale=scale) as picture:
-                for box, (window, shown) in zip(group, windows, strict=True):
-                    wanted = reference(image, box, style)
-                    size = crops.stored_size(*wanted.size, max_size)
-                    if size != wanted.size:
-                        wanted = wanted.resize(size, Image.Resampling.BICUBIC)
-                    found = crops.cut(picture, window, shown, max_size)
-                    assert found.shape == (wanted.height, wanted.width, 3), (found.shape, wanted.size)
-                    yield style, psnr(found, np.asarray(wanted)), scale
+        places = {
+            number: geometry.ResolvedBox(x / image.width, y / image.height, w / image.width, h / image.height)
+            for number, (x, y, w, h) in enumerate(boxes)
+        }
+        for cutter, group in cutters(source, places, style, max_size, Buffers(10**9)):
+            for number, place in group.items():
+                wanted = reference(image, boxes[number], style)
+                size = crops.stored_size(*wanted.size, max_size)
+                if size != wanted.size:
+                    wanted = wanted.resize(size, Image.Resampling.BICUBIC)
+                found = cutter.cut(place)
+                assert found.shape == (wanted.height, wanted.width, 3), (found.shape, wanted.size)
+                yield style, psnr(found, np.asarray(wanted)), cutter.picture.scale
 
 
 def main(folders: list[Path]) -> int:
@@ -98,8 +93,8 @@ def main(folders: list[Path]) -> int:
         for path in files:
             data = path.read_bytes()
             try:
-                found = [value for _, value, _ in compare(data, random.Random(path.name), 0, one=False)]
-                small = [(v, s) for _, v, s in compare(data, random.Random(path.name), MAX_SIZE, one=True)]
+                found = [value for _, value, _ in compare(data, random.Random(path.name), 0)]
+                small = [(v, s) for _, v, s in compare(data, random.Random(path.name), MAX_SIZE)]
             except (photo.ImageFailure, OSError) as failure:
                 skipped += 1
                 print(f"  {path.name}: {failure}")

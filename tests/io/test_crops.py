@@ -82,13 +82,12 @@ def test_scale_is_that_of_the_smallest_crop():
         return (0, 0, side, side), (0, 0, side, side)
 
     least = round(SCALE_MARGIN * 100)
-    assert scale_for([square(2 * least)], 100) == 2
-    assert scale_for([square(2 * least - 1)], 100) == 1
-    assert scale_for([square(9 * least), square(4 * least)], 100) == 4
-    assert scale_for([square(99 * least)], 100) == 8
-    assert scale_for([square(9 * least)], 0) == 1
-    assert scale_for([((0, 0, 4 * least, 4 * least), (0, 9, 4 * least, 4 * least))], 100) == 1  # black at its edge
-    assert scale_for([], 100) == 1
+    assert scale_for(*square(2 * least), 100) == 2
+    assert scale_for(*square(2 * least - 1), 100) == 1
+    assert scale_for(*square(5 * least), 100) == 4
+    assert scale_for(*square(99 * least), 100) == 8
+    assert scale_for(*square(9 * least), 0) == 1
+    assert scale_for((0, 0, 4 * least, 4 * least), (0, 9, 4 * least, 4 * least), 100) == 1  # black at its edge
 
 
 def test_grey_and_coloured():

@@ -3,7 +3,7 @@
 VERSIONS = {
     "ingest": 2,
     "fetch": 1,
-    "crop": 2,
+    "crop": 3,
     "dataset": 2,
     "split": 2,
     "embed": 1,

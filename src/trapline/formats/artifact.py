@@ -39,6 +39,39 @@ class Scaling(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
+class Compared(msgspec.Struct, frozen=True):
+    """How a quantised network answers beside the one that it was made of, on the run's crops of one split.
+
+    Args:
+        split: val, or test.
+        crops: How many.
+        macro_recall, macro_recall_before: Of the quantised network, and of the other one; None without a labelled crop.
+        equal_answers: Share of crops with the same answer: the likeliest label, or the same set of several.
+        largest_difference: Of a probability, of any label and crop.
+    """
+
+    split: str
+    crops: int
+    macro_recall: float | None
+    macro_recall_before: float | None
+    equal_answers: float
+    largest_difference: float
+
+
+class Quantized(msgspec.Struct, frozen=True):
+    """How a network was quantised, and what that costs.
+
+    Args:
+        kind: int8.
+        calibrated_on: Training crops that the ranges of its numbers were taken from.
+        compared: On val and test, as far as there are crops of them.
+    """
+
+    kind: str
+    calibrated_on: int
+    compared: tuple[Compared, ...]
+
+
 class Artifact(msgspec.Struct, frozen=True):
     """An exported classifier, but for its network.
 
@@ -53,6 +86,7 @@ class Artifact(msgspec.Struct, frozen=True):
         run, model: Where it comes from; the architecture by timm's name.
         trained: How it was trained, as its checkpoint says.
         made_by: trapline's version.
+        quantized: None where the network is as it was trained.
     """
 
     labels: tuple[str, ...]
@@ -66,6 +100,7 @@ class Artifact(msgspec.Struct, frozen=True):
     model: str
     trained: dict[str, Any]
     made_by: str
+    quantized: Quantized | None = None
     format: str = "trapline artifact"
     format_version: int = FORMAT_VERSION
 

@@ -9,7 +9,7 @@ import numpy as np
 from trapline.core import geometry
 from trapline.io import jpeg
 from trapline.io.buffers import Buffers
-from trapline.io.cutting import cutting
+from trapline.io.cutting import cutters
 from trapline.io.model_input import Transform, load_for_evaluation
 from trapline.io.photo import Photo
 
@@ -57,26 +57,24 @@ def photo_inputs(
     buffers: Buffers,
 ) -> list[np.ndarray | str]:
     """The same of a photograph whose header is read; in place of a box may be why there is none."""
-    spots: list[geometry.ResolvedBox | str] = []
+    made: list[np.ndarray | str] = []
+    spots: dict[int, geometry.ResolvedBox] = {}
     for box in boxes:
         try:
-            spots.append(box if isinstance(box, str) else geometry.resolve(box, photo.header))
+            found = box if isinstance(box, str) else geometry.resolve(box, photo.header)
         except ValueError as error:
-            spots.append(str(error))
-    places = [spot for spot in spots if isinstance(spot, geometry.ResolvedBox)]
-    if not places:
-        return [spot for spot in spots if isinstance(spot, str)]
-    made: list[np.ndarray | str] = []
+            found = str(error)
+        if isinstance(found, geometry.ResolvedBox):
+            spots[len(made)] = found
+            found = ""
+        made.append(found)
     keep = crops.truncated == "use"
-    with cutting(photo, places, crops.style, crops.max_size, buffers, keep_truncated=keep) as cutter:
-        for spot in spots:
-            if isinstance(spot, str):
-                made.append(spot)
-                continue
+    for cutter, group in cutters(photo, spots, crops.style, crops.max_size, buffers, keep_truncated=keep):
+        for place, spot in group.items():
             try:
                 stored = jpeg.encode(cutter.cut(spot), crops.quality)
             except ValueError as error:
-                made.append(str(error))
+                made[place] = str(error)
             else:
-                made.append(load_for_evaluation(stored, transform))
+                made[place] = load_for_evaluation(stored, transform)
     return made

@@ -28,17 +28,16 @@ def stored_size(width: int, height: int, max_size: int) -> tuple[int, int]:
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def scale_for(windows: list[tuple[Pixels, Pixels]], max_size: int) -> int:
-    """The smallest scale (1, 2, 4 or 8 times smaller) to decode at from which these crops lose nothing.
+def scale_for(window: Pixels, shown: Pixels, max_size: int) -> int:
+    """The scale (1, 2, 4 or 8 times smaller) to decode an image at from which a crop loses nothing.
 
     Args:
-        windows: (geometry.crop_window, geometry.shown_part) of every crop of an image.
+        window, shown: geometry.crop_window and geometry.shown_part of the crop.
     """
-    if not max_size or not windows or any(window != shown for window, shown in windows):
+    if not max_size or window != shown:
         return 1
-    smallest = min(max(window[2] - window[0], window[3] - window[1]) for window, _ in windows)
-    fits = [scale for scale in jpeg.SCALES if smallest >= SCALE_MARGIN * max_size * scale]
-    return max(fits, default=1)
+    side = max(window[2] - window[0], window[3] - window[1])
+    return max((scale for scale in jpeg.SCALES if side >= SCALE_MARGIN * max_size * scale), default=1)
 
 
 def cut(picture: Picture, window: Pixels, shown: Pixels, max_size: int) -> np.ndarray:

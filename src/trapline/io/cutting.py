@@ -1,7 +1,11 @@
-"""The crops of one photograph, decoded once and no further than they need: for files of crops and for predictions."""
+"""The crops of one photograph, decoded no further than they need: for files of crops and for predictions.
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+A crop depends on its photograph and its box alone, never on what other boxes the photograph has: each is cut from the
+photograph decoded at its own scale, so that a box asked for by itself is answered as it is among others.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,10 +42,9 @@ class Cutter:
         return crops.cut(self.picture, window, shown, self.max_size)
 
 
-@contextmanager
-def cutting(
+def cutters(
     photo: Photo,
-    boxes: Sequence[geometry.ResolvedBox],
+    boxes: Mapping[int, geometry.ResolvedBox],
     style: str,
     max_size: int,
     buffers: Buffers,
@@ -49,23 +52,31 @@ def cutting(
     least_rows: int = 1,
     whole: bool = False,
     keep_truncated: bool = False,
-) -> Iterator[Cutter]:
-    """Decode what these boxes need of a photograph, at the least scale that loses nothing, for the length of a `with`.
+) -> Iterator[tuple[Cutter, Mapping[int, geometry.ResolvedBox]]]:
+    """Decode what these boxes need of a photograph, once for every scale that one of them is cut at.
 
     Args:
-        least_rows: Rows from the top that are decoded in any case.
+        boxes: By any number.
+        least_rows: Rows from the top that the first picture has in any case.
         whole: Decode at full scale.
         keep_truncated: Take what there is of a truncated JPEG.
+
+    Yields:
+        A cutter and those of the boxes to cut with it, the largest picture first; good until the next is asked for.
 
     Raises:
         ImageFailure: The data is truncated or damaged.
     """
     width, height = photo.header.displayed_px
-    windows = [
-        (geometry.crop_window(box, width, height, style), geometry.shown_part(box, width, height, style))
-        for box in boxes
-    ]
-    rows = max([least_rows, *(shown[3] for _, shown in windows)])
-    scale = crops.scale_for(windows, max_size) if photo.can_scale() and not whole else 1
-    with photo.decode(rows, buffers, scale=scale, keep_truncated=keep_truncated) as picture:
-        yield Cutter(picture, (width, height), style, max_size)
+    scaled = photo.can_scale() and not whole
+    by_scale: defaultdict[int, dict[int, geometry.ResolvedBox]] = defaultdict(dict)
+    lowest: defaultdict[int, int] = defaultdict(int)
+    for name, box in boxes.items():
+        window, shown = (find(box, width, height, style) for find in (geometry.crop_window, geometry.shown_part))
+        scale = crops.scale_for(window, shown, max_size) if scaled else 1
+        by_scale[scale][name] = box
+        lowest[scale] = max(lowest[scale], shown[3])
+    for turn, scale in enumerate(sorted(by_scale)):
+        rows = lowest[scale] if turn else max(lowest[scale], least_rows)
+        with photo.decode(rows, buffers, scale=scale, keep_truncated=keep_truncated) as picture:
+            yield Cutter(picture, (width, height), style, max_size), by_scale[scale]

@@ -16,7 +16,7 @@ from trapline.io import atomic
 from trapline.io import crops as crop_io
 from trapline.io import images as image_io
 from trapline.io.buffers import Buffers
-from trapline.io.cutting import Cutter, cutting
+from trapline.io.cutting import Cutter, cutters
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
 from trapline.io.objects import ObjectFailure
@@ -212,29 +212,35 @@ class _Work:
     def _crop_photo(self, photo: Photo, data: bytes, unit: dict) -> list[tuple]:
         width, height = photo.header.displayed_px
         resolved = [self._resolve(box, unit, photo.header) for box in unit["boxes"]]
-        found = [box for box in resolved if isinstance(box, geometry.ResolvedBox)]
-        with cutting(
-            photo,
-            found,
-            self.cfg.style,
-            self.cfg.max_size,
-            self.buffers,
-            least_rows=crop_io.hashed_rows(height) if self.hash_frames else 1,
-            whole=any(box["source"] == schemas.READY_CROP for box in unit["boxes"]),
-            keep_truncated=self.cfg.truncated == "use",
-        ) as cutter:
-            picture, hashed = cutter.picture, None
-            if self.hash_frames and picture.within is None:
+        made = {
+            place: _failed(unit["boxes"][place], unit, why)
+            for place, why in enumerate(resolved)
+            if isinstance(why, str)
+        }
+        spots = {place: spot for place, spot in enumerate(resolved) if isinstance(spot, geometry.ResolvedBox)}
+        hashed = None
+        for turn, (cutter, group) in enumerate(
+            cutters(
+                photo,
+                spots,
+                self.cfg.style,
+                self.cfg.max_size,
+                self.buffers,
+                least_rows=crop_io.hashed_rows(height) if self.hash_frames else 1,
+                whole=any(box["source"] == schemas.READY_CROP for box in unit["boxes"]),
+                keep_truncated=self.cfg.truncated == "use",
+            )
+        ):
+            picture = cutter.picture
+            if not turn and self.hash_frames and picture.within is None:
                 hashed = crop_io.frame_hash(picture.pixels, -(-height // picture.scale))
-            made = []
-            for box, spot in zip(unit["boxes"], resolved, strict=True):
+            for place, spot in group.items():
+                box = unit["boxes"][place]
                 if box["source"] == schemas.READY_CROP:
-                    made.append(self._take(box, unit, data, picture, (width, height), hashed))
-                elif isinstance(spot, str):
-                    made.append(_failed(box, unit, spot))
+                    made[place] = self._take(box, unit, data, picture, (width, height), hashed)
                 else:
-                    made.append(self._store(box, unit, spot, cutter, hashed))
-        return made
+                    made[place] = self._store(box, unit, spot, cutter, hashed)
+        return [made[place] for place in range(len(resolved))]
 
     def _resolve(self, box: dict, unit: dict, header: geometry.Header) -> geometry.ResolvedBox | str:
         """Where the box is in the displayed image, or why it is nowhere."""

@@ -23,13 +23,16 @@ def _targets() -> dict[str, Target]:
     }
 
 
-def export_model(run: str | None, to: str, out: Path, *, project: Path, log: Log) -> list[Path]:
+def export_model(
+    run: str | None, to: str, out: Path, *, project: Path, log: Log, quantize: str | None = None
+) -> list[Path]:
     """Export a run's best checkpoint.
 
     Args:
         run: A run of the project, a run's folder, or a checkpoint's file. Default: the project's newest finished run.
         to: torchscript, onnx, torchserve, timm, or all.
         out: The folder to write.
+        quantize: int8 for an ONNX file of 8-bit integers beside the plain one.
 
     Returns:
         The files that were written.
@@ -40,10 +43,16 @@ def export_model(run: str | None, to: str, out: Path, *, project: Path, log: Log
     targets = _targets()
     if to not in (*targets, "all"):
         raise InputError(f"there is no format {to}. Formats: {', '.join(targets)}, all.")
+    if quantize is not None and to not in ("onnx", "all"):
+        raise InputError(f"--quantize {quantize}: only ONNX files are quantised. Export with --to onnx, or all.")
     found = find(run, project, log)
     artifact = describe(found)
     written: list[Path] = []
     for name in targets if to == "all" else [to]:
         written += targets[name](found, artifact, out)
+        if name == "onnx" and quantize is not None:
+            from trapline.apps.export_model import quantizing
+
+            written += quantizing.export(found, artifact, written[-1], out, log)
     written += write_beside(out, artifact)
     return list(dict.fromkeys(written))

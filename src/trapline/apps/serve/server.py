@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route, Router
 
-from trapline.apps.serve import asking, bodies, openapi
+from trapline.apps.serve import asking, bodies, openapi, page
 from trapline.apps.serve.asking import Asked
 from trapline.apps.serve.classifying import Answered, Classifying
 from trapline.apps.serve.gate import LOGGED, Gate, Say
@@ -96,6 +96,7 @@ def application(work: Classifying, settings: Settings, say: Say) -> Gate:
         return HTMLResponse(documents[1], headers={"content-security-policy": openapi.POLICY})
 
     routes = [
+        *page.routes(artifact.run, settings),
         Route("/predict", predict, methods=["POST"]),
         Route("/predictions/{name}", predictions, methods=["POST"]),
         Route("/invocations", animl, methods=["POST"]),
