@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from trapline.core.copies import MOST_EXACT, copies
 from trapline.core.issues import clocks, labels, neighbours, overlaps, pictures, rows, shares
 from trapline.core.log import Log
 from trapline.core.neighbours import unit
@@ -92,7 +93,6 @@ def inspect(
             label=pl.col("labels").list.sort().list.join(" + "),
             place=pl.format("{}/{}", "dataset", "location_id"),
             sequence=pl.format("{}/{}", "dataset", "sequence_id"),
-            burst=pl.format("{}/{}", "dataset", "sequence_id"),
         )
         .sort("crop_id")
     )
@@ -127,16 +127,15 @@ def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
     log.account("crops", table.height, "labels judged", judged, {"nothing to judge them by": table.height - judged})
     directions = unit(features)
     found = [labels.likely_wrong(ids, given, chances, list(names))]
-    if table.height > neighbours.MOST_EXACT:
+    _, apart = np.unique(
+        table.select(pl.coalesce(pl.format("b {}", "sequence"), pl.format("i {}", "image_id"))).to_series().to_numpy(),
+        return_inverse=True,
+    )
+    try:
+        found.append(neighbours.near_duplicates(table, copies(directions, NEAREST, ALIKE, apart), ALIKE))
+    except ModuleNotFoundError:
         log.warn(
-            f"{table.height:,} crops are more than the {neighbours.MOST_EXACT:,} that are compared pair by pair: "
-            "near-duplicates were not looked for"
+            f"{table.height:,} crops are more than the {MOST_EXACT:,} that are compared pair by pair, and beyond that "
+            "faiss is needed: near-duplicates were not looked for. Install it: pip install 'trapline[large]'"
         )
-    else:
-        _, apart = np.unique(
-            table.select(pl.coalesce(pl.format("b {}", "burst"), pl.format("i {}", "image_id"))).to_series().to_numpy(),
-            return_inverse=True,
-        )
-        near = neighbours.nearest(directions, NEAREST, apart=apart)
-        found.append(neighbours.near_duplicates(table, near, ALIKE))
     return [*found, neighbours.outliers(ids, given, directions, list(names))]
