@@ -166,7 +166,7 @@ def main() -> None:
     context = Context(layout, ProjectConfig.model_validate({"datasets": {"d": {"annotations": ["a.json"]}}}),
                       Records(layout.records))  # fmt: skip
     wall, cpu = time.perf_counter(), time.process_time()
-    found = inspecting.inspect(context, Log())
+    found = inspecting.inspect(context, labels.MARGIN, Log())
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     for name, spent in sorted(SPENT.items(), key=lambda item: -item[1][0]):
         print(f"{name:18} {spent[0]:7.1f} s, CPU {spent[1]:7.1f} s")

@@ -1,6 +1,6 @@
 """inspect: what a person should look at before believing a label, a picture or a split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -68,6 +68,9 @@ def inspect(
     wished: Mapping[str, float],
     *,
     twins: pl.DataFrame | None = None,
+    held_out: pl.DataFrame | None = None,
+    classes: Sequence[str] = (),
+    margin: float = labels.MARGIN,
     now: datetime,
     log: Log,
 ) -> pl.DataFrame:
@@ -78,6 +81,9 @@ def inspect(
         measured: From `measures`.
         wished: Split -> the fraction of crops it was to have.
         twins: Pairs of frames that two places share (stages/leaks.twins). Default: none are known.
+        held_out: PREDICTIONS rows of a classifier, of crops that it was not trained on. Default: there is none.
+        classes: Its labels, in the order of the scores.
+        margin: By how much it prefers another label to the given one, for a crop to be listed; 0 to 1.
 
     Returns:
         ISSUES rows.
@@ -96,7 +102,10 @@ def inspect(
         )
         .sort("crop_id")
     )
-    found = [*_by_features(table, log), *pictures.poor(table)]
+    found = _by_features(table, log)
+    if held_out is not None:
+        found.append(_by_classifier(table, held_out, classes, margin, log))
+    found += pictures.poor(table)
     if twins is not None:
         found.append(neighbours.copied_frames(table, twins))
     found.append(overlaps.overlapping(table.drop_nulls(["box_x", "box_w"])))
@@ -106,6 +115,23 @@ def inspect(
     found.append(shares.dominated(table, "sequence", shares.SEQUENCE, shares.MOST_OF_SEQUENCE))
     found.append(shares.extreme_splits(table.filter(pl.col("split").is_not_null()), wished))
     return rows.together(found)
+
+
+def _by_classifier(
+    table: pl.DataFrame, held_out: pl.DataFrame, classes: Sequence[str], margin: float, log: Log
+) -> pl.DataFrame:
+    """Likely wrong labels by a trained classifier, as the old chain found them."""
+    index = {name: k for k, name in enumerate(classes)}
+    scored = table.filter(pl.col("labels").list.len() == 1).join(
+        held_out.drop_nulls("scores").select("crop_id", "scores"), on="crop_id", maintain_order="left"
+    )
+    given = np.array([index.get(label, -1) for label in scored["label"]], dtype=np.int64)
+    judged = int((given >= 0).sum())
+    log.account("crops", table.height, "judged by the classifier", judged, {
+        "that it was trained on, or cannot judge": table.height - judged
+    })  # fmt: skip
+    scores = scored["scores"].to_numpy() if scored.height else np.zeros((0, len(classes)), np.float32)
+    return labels.mislabeled_candidates(scored["crop_id"].to_list(), given, scores, classes, margin)
 
 
 def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
