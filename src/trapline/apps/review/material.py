@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trapline.core import neighbours
 from trapline.core.errors import InputError
+from trapline.core.issues.rows import by_crop
 from trapline.core.paths import unsafe_reason
 from trapline.formats import csv_table
 from trapline.io import tables
@@ -196,12 +197,7 @@ def _issues(layout: Layout) -> pl.DataFrame:
         return pl.DataFrame(
             schema={"crop_id": TEXT, "issues": pl.List(TEXT), "evidence": TEXT, "issue_score": pl.Float32}
         )
-    found = tables.read(layout.table("issues")).sort("score", descending=True, nulls_last=True)
-    return found.group_by("crop_id", maintain_order=True).agg(
-        issues="kind",
-        evidence=pl.concat_str("kind", pl.lit(": "), pl.col("evidence").fill_null("")).str.join("\n"),
-        issue_score=pl.col("score").max(),
-    )
+    return by_crop(tables.read(layout.table("issues")))
 
 
 def _predicted(project: Project) -> pl.DataFrame:
