@@ -27,9 +27,14 @@ class Neighbours:
 
 def unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rows of length 1, (crops, features); one of zeros, or of no numbers, is zeros: near to nothing."""
-    clean = np.nan_to_num(features.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    length = np.linalg.norm(clean, axis=1, keepdims=True)
-    return (clean / np.where(length > 0, length, 1)).astype(np.float32)
+    found = np.array(features, dtype=np.float32)
+    length = np.sqrt(np.einsum("ij,ij->i", found, found))
+    odd = np.flatnonzero(~np.isfinite(length))
+    if len(odd):
+        found[odd] = np.nan_to_num(found[odd], nan=0.0, posinf=0.0, neginf=0.0)
+        length[odd] = np.linalg.norm(found[odd], axis=1)
+    found /= np.where(length > 0, length, 1)[:, None]
+    return found
 
 
 def nearest(units: NDArray[np.float32], row: int, count: int) -> list[tuple[int, float]]:

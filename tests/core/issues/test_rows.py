@@ -17,7 +17,8 @@ def test_kinds_stay_in_order_and_a_crop_comes_once_of_each():
 
 
 def test_what_was_found_of_a_crop_comes_together_worst_first():
-    found = by_crop(together([issues(["a", "b"], "wrong", ["w", "v"], [0.2, 0.3]), issues(["a"], "copy", ["c"], [0.9])]))
+    kinds = [issues(["a", "b"], "wrong", ["w", "v"], [0.2, 0.3]), issues(["a"], "copy", ["c"], [0.9])]
+    found = by_crop(together(kinds))
     told = {row["crop_id"]: row for row in found.iter_rows(named=True)}
     assert (told["a"]["issues"], told["a"]["evidence"]) == (["copy", "wrong"], "copy: c\nwrong: w")
     assert round(told["a"]["issue_score"], 3) == 0.9
