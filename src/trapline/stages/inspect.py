@@ -102,12 +102,13 @@ def inspect(
         )
         .sort("crop_id")
     )
-    found = _by_features(table, log)
+    directions = _directions(table)
+    found = _by_features(table, directions, log)
     if held_out is not None:
         found.append(_by_classifier(table, held_out, classes, margin, log))
     found += pictures.poor(table)
     if twins is not None:
-        found.append(neighbours.copied_frames(table, twins))
+        found.append(neighbours.copied_frames(table, neighbours.likeliest_twins(table, twins, directions)))
     found.append(overlaps.overlapping(table.drop_nulls(["box_x", "box_w"])))
     stood = table.with_columns(place=pl.coalesce("deployment_id", "camera_id", "group_id"))
     found.append(clocks.impossible(stood, now))
@@ -134,15 +135,21 @@ def _by_classifier(
     return labels.mislabeled_candidates(scored["crop_id"].to_list(), given, scores, classes, margin)
 
 
-def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
+def _directions(table: pl.DataFrame) -> np.ndarray:
+    """Unit features of every crop, zeros where there are none, [n, d]."""
+    width = table["embedding"].dtype.shape[0]  # type: ignore[attr-defined]
+    features = np.zeros((table.height, width), dtype=np.float32)
+    features[table["embedding"].is_not_null().to_numpy()] = table["embedding"].drop_nulls().to_numpy()
+    return unit(features)
+
+
+def _by_features(table: pl.DataFrame, directions: np.ndarray, log: Log) -> list[pl.DataFrame]:
     """Likely wrong labels, near-duplicates, outliers."""
     if not table.height or table["embedding"].null_count() == table.height:
         log.note("no crop has features: wrong labels, near-duplicates and outliers were not looked for")
         return []
-    width = table["embedding"].dtype.shape[0]  # type: ignore[attr-defined]
-    features = np.full((table.height, width), np.nan, dtype=np.float32)
-    has = table["embedding"].is_not_null().to_numpy()
-    features[has] = table["embedding"].drop_nulls().to_numpy()
+    features = np.full(directions.shape, np.nan, dtype=np.float32)
+    features[table["embedding"].is_not_null().to_numpy()] = table["embedding"].drop_nulls().to_numpy()
     alone = (table["labels"].list.len() == 1).to_numpy()
     names, given = np.unique(table["label"].to_numpy().astype(str), return_inverse=True)
     given = np.where(alone, given, -1)
@@ -151,7 +158,6 @@ def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
     chances = unseen.probabilities(features, given, groups, len(names))
     judged = int((~np.isnan(chances).any(axis=1)).sum())
     log.account("crops", table.height, "labels judged", judged, {"nothing to judge them by": table.height - judged})
-    directions = unit(features)
     found = [labels.likely_wrong(ids, given, chances, list(names))]
     _, apart = np.unique(
         table.select(pl.coalesce(pl.format("b {}", "sequence"), pl.format("i {}", "image_id"))).to_series().to_numpy(),

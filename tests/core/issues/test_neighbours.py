@@ -59,3 +59,15 @@ def test_copied_frames_are_found_once_from_both_sides():
     assert evidence["c0"].endswith("a at another place (9 of 256 bits differ), within the split")
     scores = dict(found.select("crop_id", "score").iter_rows())
     assert scores["b0"] > 0.9 > 0.5 > scores["c0"]
+
+
+def test_of_a_copys_twins_only_its_original_is_kept():
+    """c is a copy of a, and b of a's burst is as near to it by the frame's hash."""
+    crops = pl.DataFrame({"crop_id": ["a0", "b0", "c0", "d0", "e0"], "image_id": list("abcde")})
+    pairs = pl.DataFrame({"image_id": ["a", "b", "d"], "other_image_id": ["c", "c", "e"], "distance": [2, 2, 0]})
+    features = np.random.default_rng(5).normal(size=(5, 16))
+    features[2] = features[0] + 0.01
+    features[3] = np.nan  # nothing is known of d's crop
+    kept = neighbours.likeliest_twins(crops, pairs, unit(features))
+    assert kept.rows() == [("a", "c", 2), ("d", "e", 0)]
+    assert neighbours.likeliest_twins(crops, pairs, np.zeros((5, 16), np.float32)).height == 3

@@ -77,6 +77,29 @@ def copied_frames(crops: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     return issues(found["crop_id"], DUPLICATE, found["evidence"].to_list(), found["score"].to_numpy())
 
 
+def likeliest_twins(crops: pl.DataFrame, pairs: pl.DataFrame, directions: np.ndarray) -> pl.DataFrame:
+    """Of an image's twins of equal distance those whose crops are most alike: the others are of its twin's burst.
+
+    Args:
+        crops: image_id, in the order of `directions`.
+        pairs: As for `copied_frames`; all pairs of an image are of one distance.
+        directions: From core/neighbours.unit, [n, d]; rows of zeros (no features) decide nothing.
+    """
+    rows = crops.select("image_id").with_row_index("row")
+    met = pairs.with_row_index("pair").join(rows, on="image_id")
+    met = met.join(rows.select(other_image_id="image_id", other_row="row"), on="other_image_id")
+    cosines = (directions[met["row"].to_numpy()] * directions[met["other_row"].to_numpy()]).sum(axis=1)
+    alike = met.with_columns(alike=pl.Series(cosines, dtype=pl.Float32)).group_by("pair").agg(pl.col("alike").max())
+    told = pairs.with_row_index("pair").join(alike, on="pair", how="left", maintain_order="left")
+    told = told.with_columns(pl.col("alike").fill_null(0))
+    sides = [told.select("alike", image="image_id"), told.select("alike", image="other_image_id")]
+    best = pl.concat(sides).group_by("image").agg(pl.col("alike").max())
+    for side in ("image_id", "other_image_id"):
+        told = told.join(best.select(pl.col("image").alias(side), best="alike"), on=side, maintain_order="left")
+        told = told.filter(pl.col("alike") >= pl.col("best")).drop("best")
+    return told.select(pairs.columns)
+
+
 def outliers(crop_ids: Sequence[str], given: np.ndarray, directions: np.ndarray, names: Sequence[str]) -> pl.DataFrame:
     """ISSUES rows of crops that are unlike the other crops of their label.
 
