@@ -24,6 +24,7 @@ bench:
     uv run python benchmarks/crop_parity.py
     uv run python benchmarks/demo_difficulty.py
     uv run python benchmarks/fetch.py
+    uv run python benchmarks/inspection.py
     uv run python benchmarks/report.py
     uv run python benchmarks/serve.py
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from trapline.core.config import ProjectConfig, Section, TrainConfig
 from trapline.core.errors import InputError, RunIsStale, TooManyFailures
+from trapline.core.issues.labels import MARGIN
 from trapline.core.log import Log
 from trapline.core.versions import OPTIONAL, STAGES, VERSIONS
 from trapline.io import project_file, tables
@@ -181,21 +182,28 @@ class Project:
                 let_others_go(section)
         self._check_failures(STAGES[: STAGES.index(stage) + 1], max_failures)
 
-    def inspect(self, *, max_failures: int | None = None) -> pl.DataFrame:
+    def inspect(self, *, margin: float = MARGIN, max_failures: int | None = None) -> pl.DataFrame:
         """Find what a person should look at, and write it into tables/issues.parquet and inspect.html.
 
         Stale stages before it are made first, embeddings of the default model among them.
+
+        Args:
+            margin: A held-out crop to which the last run's classifier gives another label is listed where that label's
+                probability exceeds the given label's by so much; 0 to 1.
 
         Returns:
             ISSUES rows: crop_id, kind, evidence, score; by kind, worst first.
 
         Raises:
-            InputError, LockHeld: As `make`.
+            InputError: As `make`, or a margin that is none.
+            LockHeld: As `make`.
             TooManyFailures: Everything is written, but more images failed than allowed.
         """
+        if not 0 <= margin <= 1:
+            raise InputError(f"the margin is a difference of probabilities, from 0 to 1, not {margin}.")
         self.make("embed", max_failures=sys.maxsize)  # what failed is said after what was found in the rest
         with lock(self.layout.lock):
-            found = inspect(self._context(), self.log)
+            found = inspect(self._context(), margin, self.log)
         self._check_failures(STAGES, max_failures)
         return found
 

@@ -334,6 +334,35 @@ def test_corrections_go_into_the_export(export, tmp_path):
         convert([tmp_path / "corrections.csv"], "cct", tmp_path / "x.json")
 
 
+def test_decisions_on_a_review_list_go_into_the_results_it_was_made_from(tmp_path):
+    """A list names boxes <file>#<number of the detection>; here of a results file that a classifier completed."""
+    boxes = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.25, 0.25]]
+    found = [{"category": "1", "conf": 0.9, "bbox": box, "classifications": [["0", 0.8], ["1", 0.2]]} for box in boxes]
+    results = {
+        "info": {"format_version": "1.4", "detector": "md_v5a.0.0.pt"},
+        "detection_categories": {"1": "animal"},
+        "classification_categories": {"0": "fox", "1": "skunk"},
+        "images": [{"file": f"cam 1/{name}.jpg", "detections": found} for name in "ab"],
+    }
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "corrections.csv").write_text(
+        "image_id,box_id,action,from,to,who,when\n"
+        "cam 1/a.jpg,cam 1/a.jpg#1,relabel,fox,lynx,Cy,2024-06-01T10:00:00Z\n"
+        "cam 1/b.jpg,cam 1/b.jpg#0,exclude,fox,,Cy,2024-06-01T10:00:00Z\n"
+        "cam 1/b.jpg,cam 1/b.jpg#1,accept,fox,,Cy,2024-06-01T10:00:00Z\n"
+        "cam 1/b.jpg,cam 1/b.jpg#7,accept,fox,,Cy,2024-06-01T10:00:00Z\n"
+    )
+    log = Log()
+    convert([tmp_path / "results.json", tmp_path / "corrections.csv"], "csv", tmp_path / "out.csv", log=log)
+    written = pl.read_csv(tmp_path / "out.csv").select("path", "box_x", "label", "validated_by")
+    assert sorted(written.rows()) == [
+        ("cam 1/a.jpg", 0.1, "fox", None),
+        ("cam 1/a.jpg", 0.5, "lynx", "Cy"),
+        ("cam 1/b.jpg", 0.5, "fox", "Cy"),
+    ]
+    assert "4 corrections -> 3 applied; left out 1 of boxes that do not exist" in map(str, log.accounts)
+
+
 def test_images_tell_the_sizes_that_annotations_do_not(tmp_path):
     """An image that EXIF turns: its raw size is 40 x 20, a person sees 20 x 40, and its box is of what is seen."""
     exif = Image.Exif()

@@ -80,7 +80,7 @@ def test_every_crop_with_a_picture_is_there_with_what_is_known(project, tmp_path
         "location": "at two",
         "split": "test",
         "issues": "near_duplicate, tiny",
-        "evidence": "same as d/c; 12 x 12 px",
+        "evidence": "near_duplicate: same as d/c\ntiny: 12 x 12 px",
         "issue_score": 0.75,
     }
     assert str(project.log.accounts[-1]).startswith("3 examples -> 2 crops; left out 1 whose crop failed")

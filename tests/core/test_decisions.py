@@ -44,3 +44,16 @@ def test_decisions_become_annotations():
     assert str(log.accounts[0]) == (
         "6 corrections -> 4 applied; left out 1 of boxes that do not exist, 1 where the person was unsure"
     )
+
+
+def test_decisions_on_a_list_that_name_no_box_say_where_they_go():
+    corrections = pl.DataFrame(
+        [("a/b.jpg#0", "accept", None, "Ada"), ("gone", "accept", None, "Ada")],
+        schema=["box_id", "action", "to", "who"],
+        orient="row",
+    )
+    log = Log()
+    decide(BOXES, LABELS, corrections, log)
+    assert len(log.warnings) == 1
+    assert log.warnings[0].startswith("1 decisions are about detections of a list (first: a/b.jpg#0).")
+    assert "trapline convert RESULTS.json CORRECTIONS.csv --to cct" in log.warnings[0]

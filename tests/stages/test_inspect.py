@@ -1,10 +1,11 @@
+import sys
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
-from trapline.core import schemas
+from trapline.core import copies, schemas
 from trapline.core.log import Log
 from trapline.io.ledger import Parts
 from trapline.stages.inspect import MEASURES, inspect, measures
@@ -54,9 +55,9 @@ def embedded(ids, features):
     return pl.DataFrame({"crop_id": ids, "model": "m", "embedding": column})
 
 
-def run(examples, crops, boxes, splits, measured, embeddings):
+def run(examples, crops, boxes, splits, measured, embeddings, log=None):
     wished = {"train": 0.66, "val": 0.17, "test": 0.17}
-    return inspect(examples, crops, boxes, splits, embeddings, measured, wished, now=NOW, log=Log())
+    return inspect(examples, crops, boxes, splits, embeddings, measured, wished, now=NOW, log=log or Log())
 
 
 def test_each_planted_fault_is_found_and_nothing_else():
@@ -89,6 +90,18 @@ def test_without_features_the_rest_is_found_still():
     found = run(examples, crops, boxes, splits, measured, none)
     assert found["kind"].unique().to_list() == ["tiny"]
     assert found.height == N
+
+
+def test_more_crops_than_can_be_compared_and_no_index_is_said(monkeypatch):
+    monkeypatch.setattr(copies, "MOST_EXACT", 100)
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
+    ids, examples, crops, boxes, splits, measured, features = tables(np.random.default_rng(4))
+    features[50] = features[61]
+    log = Log()
+    found = run(examples, crops, boxes, splits, measured, embedded(ids, features), log)
+    assert "near_duplicate" not in found["kind"]
+    assert len(log.warnings) == 1
+    assert "near-duplicates were not looked for. Install it: pip install 'trapline[large]'" in log.warnings[0]
 
 
 def test_an_empty_project_has_no_issues():

@@ -13,13 +13,14 @@ from trapline.core.box_columns import SIDES
 from trapline.core.config import IngestConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
-from trapline.formats import corrections, locations_csv, recognise
+from trapline.formats import corrections, locations_csv, megadetector, recognise
 from trapline.formats.json_file import decode
 from trapline.io import images as image_io
 from trapline.project import Project
 from trapline.stages.ingest import AnnotationFile, ingest
 
 CONFIG = "trapline.yaml"
+MD = "md"  # MegaDetector results, as recognise names them
 LARGEST = 10**10  # pixels of an image whose header alone is read
 
 
@@ -161,9 +162,12 @@ def _read(paths: Sequence[Path], cfg: IngestConfig, log: Log) -> _Tables:
         raise InputError("corrections are of annotations: give the export that they belong to too.")
     found = ingest(files, cfg, log=log)
     boxes, labels = found.boxes, found.labels
+    results = [megadetector.read(path).detections for path, kind in kinds.items() if kind == MD]
     for path in decided:
-        # The dataset's name, which every box_id begins with, is the project's; here there is none.
         rows = corrections.read(path)
+        if results:
+            rows = decisions.of_detections(rows, pl.concat(results), found.images, boxes)
+        # The dataset's name, which every box_id begins with, is the project's; here there is none.
         ids = boxes.select("box_id", bare=pl.col("box_id").str.replace(r"^[^/]+/", ""))
         rows = rows.with_columns(bare=pl.col("box_id").str.replace(r"^[^/]+/", "")).drop("box_id")
         named = rows.join(ids, on="bare", how="left", maintain_order="left")

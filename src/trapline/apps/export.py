@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import polars as pl
 
 from trapline.core.errors import InputError
+from trapline.core.issues.rows import by_crop
 from trapline.formats import fiftyone
 from trapline.project import Project
 
@@ -62,7 +63,7 @@ def project_crops(project: Project) -> pl.DataFrame:
     """Every example's crop with what is known of it: path (null where the crop failed), labels, split, place, issues.
 
     Columns: crop_id, path, labels, split, location, sequence, captured_at, infrared, issues (kinds, comma-separated),
-    evidence, issue_score; a column is null where nothing is known.
+    evidence (a line per kind), issue_score; a column is null where nothing is known.
     """
     layout = project.layout
     if not layout.table("examples").exists():
@@ -80,21 +81,9 @@ def project_crops(project: Project) -> pl.DataFrame:
     if layout.table("splits").exists():
         found = found.join(project.table("splits").select("group_id", "split"), on="group_id", how="left")
     if layout.table("issues").exists():
-        found = found.join(_issues(project.table("issues")), on="crop_id", how="left")
+        issues = by_crop(project.table("issues")).with_columns(pl.col("issues").list.join(", "))
+        found = found.join(issues, on="crop_id", how="left")
     return found.drop("group_id").sort("crop_id")
-
-
-def _issues(issues: pl.DataFrame) -> pl.DataFrame:
-    """One row per crop: its kinds and evidence, worst first, and its highest score."""
-    return (
-        issues.sort(["score", "kind"], descending=[True, False])
-        .group_by("crop_id", maintain_order=True)
-        .agg(
-            issues=pl.col("kind").str.join(", "),
-            evidence=pl.col("evidence").str.join("; "),
-            issue_score=pl.col("score").max(),
-        )
-    )
 
 
 WRITERS: dict[Target, Callable[[Project, Path], None]] = {"fiftyone": _fiftyone}

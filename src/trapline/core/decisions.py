@@ -2,7 +2,10 @@
 
 import polars as pl
 
+from trapline.core.box_columns import SIDES
 from trapline.core.log import Log
+
+OF_A_LIST = r"#\d+$"  # how `trapline review --list` names a box: <file>#<detection>
 
 
 def decide(
@@ -22,6 +25,13 @@ def decide(
         "of boxes that do not exist": corrections.height - known.height,
         "where the person was unsure": known.filter(pl.col("action") == "unsure").height,
     }
+    unknown = corrections.join(boxes.select("box_id"), on="box_id", how="anti")["box_id"].drop_nulls()
+    listed = unknown.filter(unknown.str.contains(OF_A_LIST))
+    if listed.len():
+        log.warn(
+            f"{listed.len():,} decisions are about detections of a list (first: {listed[0]}). Apply them to the "
+            "results file that the list was made from: trapline convert RESULTS.json CORRECTIONS.csv --to cct -o FILE."
+        )
     log.account("corrections", corrections.height, "applied", sum(counts.values()), left_out)
     excluded = known.filter(pl.col("action") == "exclude")["box_id"].implode()
     boxes = boxes.filter(~pl.col("box_id").is_in(excluded))
@@ -49,3 +59,21 @@ def decide(
         sequence_level=pl.lit(False),
     )
     return boxes, pl.concat([named, once, first.select(labels.columns)]).sort("image_id", "box_id", "source_label")
+
+
+def of_detections(
+    corrections: pl.DataFrame, detections: pl.DataFrame, images: pl.DataFrame, boxes: pl.DataFrame
+) -> pl.DataFrame:
+    """Decisions about boxes that a review list names `<file>#<detection>`, by the boxes' own ids.
+
+    Args:
+        corrections: box_id, action, to, who. Ids that no detection bears are left as they are.
+        detections: file, number (from 0, in its file), box_x, box_y, box_w, box_h: as the results file gives them.
+        images, boxes: IMAGES and BOXES rows that were read from it.
+    """
+    placed = boxes.join(images.select("image_id", file="file_name"), on="image_id").select("file", *SIDES, own="box_id")
+    named = detections.join(placed, on=["file", *SIDES]).select(
+        "own", box_id=pl.format("{}#{}", "file", "number")
+    ).unique("box_id")  # fmt: skip
+    found = corrections.join(named, on="box_id", how="left", maintain_order="left")
+    return found.with_columns(box_id=pl.coalesce("own", "box_id")).drop("own")

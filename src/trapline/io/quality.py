@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from trapline.io import images
@@ -40,11 +41,32 @@ def measure(path: Path, max_pixels: int) -> Quality:
     Raises:
         ImageFailure: It cannot be read.
     """
-    image, _ = images.open_image(images.read(path), max_pixels)
-    image.draft("L", (SIDE_PX, SIDE_PX))
-    grey = images.decode(image).convert("L")
+    data = images.read(path)
+    pixels = _of_jpeg(data, max_pixels)
+    if pixels is None:
+        image, _ = images.open_image(data, max_pixels)
+        pixels = np.asarray(images.decode(image).convert("L"))
+    grey = Image.fromarray(pixels)
     grey.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     return of_pixels(np.asarray(grey))
+
+
+def _of_jpeg(data: bytes, max_pixels: int) -> np.ndarray | None:
+    """Grey pixels at half, a quarter or an eighth of the size where that leaves SIDE_PX; None of what is no plain JPEG.
+
+    Not turned upright: no measure depends on it.
+    """
+    try:
+        high, wide, colours, _ = simplejpeg.decode_jpeg_header(data)
+        height, width = int(high), int(wide)
+        if height * width > max_pixels or colours not in ("Gray", "YCbCr"):
+            return None
+        shorter = min(height, width)
+        scale = next(scale for scale in (8, 4, 2, 1) if shorter >= scale * SIDE_PX or scale == 1)
+        least = (-(-height // scale), -(-width // scale)) if scale > 1 else (0, 0)
+        return simplejpeg.decode_jpeg(data, "GRAY", min_height=least[0], min_width=least[1])[:, :, 0]
+    except ValueError:
+        return None
 
 
 def of_pixels(grey: np.ndarray) -> Quality:
@@ -53,9 +75,16 @@ def of_pixels(grey: np.ndarray) -> Quality:
     padding = 1 - inner.size / grey.size
     if not inner.size:
         return Quality(None, 0.0, 0.0, 1.0)
-    levels = inner.astype(np.float32) / 255
-    bright, dark = np.percentile(levels, (5, 95))
-    return Quality(_blur(levels), float(dark), float(bright), padding)
+    bright, dark = _percentiles(inner, (0.05, 0.95)) / 255
+    return Quality(_blur(inner), float(dark), float(bright), padding)
+
+
+def _percentiles(grey: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """The levels below which so many pixels lie, between pixels in proportion; by counting, since levels are few."""
+    below = np.bincount(grey.ravel(), minlength=256).cumsum()
+    place = np.array(shares) * (grey.size - 1)
+    low, high = (np.searchsorted(below, at, side="right") for at in (np.floor(place), np.ceil(place)))
+    return low + (high - low) * (place - np.floor(place))
 
 
 def _without_border(grey: np.ndarray) -> np.ndarray:
@@ -67,16 +96,21 @@ def _without_border(grey: np.ndarray) -> np.ndarray:
     return grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _blur(levels: np.ndarray) -> float | None:
-    if min(levels.shape) < 2 * TAPS:
+def _blur(grey: np.ndarray) -> float | None:
+    """The greater of the two axes' blur: how much of the change between neighbours is left after a mean of TAPS.
+
+    Neighbours in the blurred picture differ by the pixel that comes in and the one that goes out, over TAPS.
+    """
+    if min(grey.shape) < 2 * TAPS:
         return None
     found = []
-    for turned in (levels, levels.T):
-        total = np.cumsum(np.pad(turned, ((0, 0), (TAPS // 2 + 1, TAPS // 2)), mode="edge"), axis=1, dtype=np.float64)
-        again = (total[:, TAPS:] - total[:, :-TAPS]) / TAPS
-        change, change_again = np.abs(np.diff(turned)), np.abs(np.diff(again))
-        whole = float(change.sum())
-        if whole / change.size < FLAT:
+    for levels in (grey.astype(np.int16), np.ascontiguousarray(grey.T).astype(np.int16)):
+        change = np.abs(levels[1:] - levels[:-1])
+        edged = np.pad(levels, ((TAPS // 2, TAPS // 2), (0, 0)), mode="edge")
+        change_again = np.abs(edged[TAPS:] - edged[:-TAPS])
+        whole = int(change.sum(dtype=np.int64))
+        if whole / change.size / 255 < FLAT:
             return None
-        found.append(1 - float((change - change_again).clip(0).sum()) / whole)
+        lost = np.maximum(TAPS * change - change_again, 0)
+        found.append(1 - int(lost.sum(dtype=np.int64)) / (TAPS * whole))
     return max(found)

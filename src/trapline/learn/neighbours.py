@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from trapline.core.likeness import NEIGHBOUR
+from trapline.core.neighbours import unit
 
 
 class Neighbours:
@@ -15,8 +16,7 @@ class Neighbours:
     """
 
     def __init__(self, features: np.ndarray, device: torch.device):
-        known = torch.from_numpy(np.array(features, dtype=np.float32)).to(device)
-        self._known = functional.normalize(known, dim=1).T.contiguous()
+        self._known = torch.from_numpy(unit(features)).to(device).T.contiguous()
         self._nth = min(NEIGHBOUR, len(features))
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,13 @@ NEVER = -10.0  # bias of a label without training crops, below any other
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_labels: int, penalty: float = PENALTY_C
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    n_labels: int,
+    penalty: float = PENALTY_C,
+    *,
+    dtype: type[np.floating] = np.float64,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class-balanced, L2-regularised multinomial logistic regression on standardised features.
 
@@ -37,6 +43,7 @@ def fit(
             regression per label, of having it or not.
         weights: Of each row, [n], >= 0; balanced over labels on top.
         penalty: Inverse strength of the L2 penalty, > 0.
+        dtype: That is computed in; float32 takes half the time and memory.
 
     Returns:
         weight [n_labels, d] and bias [n_labels] for the raw features: the standardisation is folded in.
@@ -44,12 +51,14 @@ def fit(
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64)
     scale[scale < 1e-6] = 1.0
+    scaled = np.subtract(features, mean, dtype=dtype)
+    np.divide(scaled, scale, out=scaled, dtype=dtype)
     if labels.ndim == 2:
-        return _fit_several((features - mean) / scale, labels, weights / weights.mean(), mean, scale, penalty)
+        return _fit_several(scaled, labels, weights / weights.mean(), mean, scale, penalty)
     classifier = LogisticRegression(C=penalty, class_weight="balanced", max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit((features - mean) / scale, labels, sample_weight=weights / weights.mean())
+        classifier.fit(scaled, labels, sample_weight=weights / weights.mean())
     slopes, offsets = classifier.coef_, classifier.intercept_
     if len(classifier.classes_) == 2:  # one row for two labels: the log odds, shared out evenly
         slopes, offsets = np.vstack([-slopes, slopes]) / 2, np.concatenate([-offsets, offsets]) / 2

@@ -1,10 +1,13 @@
 """What a probe says of crops that it was not fitted on: probabilities for every crop, from grouped cross-validation."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
+from trapline.core.cores import usable_cores
 from trapline.learn import probe
 
 FOLDS = 5
@@ -33,15 +36,22 @@ def probabilities(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # labels rarer than the folds are met below
         parts = list(folds.split(rows, labels[rows], groups[rows]))
-    for fitted, held in parts:
+
+    def judge(fitted: np.ndarray, held: np.ndarray) -> None:
         fit_rows, held_rows = rows[fitted], rows[held]
         fit_rows = fit_rows[probe.choose(labels[fit_rows], seed)]
         known = np.unique(labels[fit_rows]) if len(fit_rows) else np.array([], dtype=int)
         held_rows = held_rows[np.isin(labels[held_rows], known)]
         if len(known) < 2 or not len(held_rows):
-            continue
-        weight, bias = probe.fit(features[fit_rows], labels[fit_rows], np.ones(len(fit_rows)), n_labels)
+            return
+        weights = np.ones(len(fit_rows))
+        weight, bias = probe.fit(features[fit_rows], labels[fit_rows], weights, n_labels, dtype=np.float32)
         scores = features[held_rows] @ weight.T + bias
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         found[held_rows] = scores / scores.sum(axis=1, keepdims=True)
+
+    # A fold to a core: threads of linear algebra wait for one another, and on a busy machine for long. The filters of
+    # warnings belong to all threads, hence the outer one, which puts them back.
+    with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor(min(usable_cores(), FOLDS)) as pool:
+        list(pool.map(lambda part: judge(*part), parts))
     return found

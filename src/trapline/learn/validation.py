@@ -110,4 +110,5 @@ def balanced_loss(scores: np.ndarray, targets: np.ndarray) -> float:
     def loss(log_factor: float) -> float:
         return -float(weights @ log_softmax(logits * np.exp(log_factor), axis=1)[rows, targets])
 
-    return float(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").fun)
+    found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
+    return float(found.fun)  # pyright: ignore[reportAttributeAccessIssue]

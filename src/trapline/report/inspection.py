@@ -23,6 +23,7 @@ MOST_LABELS = 100
 """Labels whose samples are shown, the most frequent first."""
 TITLES = {
     "likely_wrong_label": "Likely wrong labels",
+    "mislabeled_candidate": "Where the classifier is sure of another label",
     "near_duplicate": "Near-duplicates",
     "outlier": "Unlike their label",
     "overlapping_boxes": "Boxes over one another with different labels",

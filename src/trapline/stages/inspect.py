@@ -1,12 +1,13 @@
 """inspect: what a person should look at before believing a label, a picture or a split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from trapline.core.copies import MOST_EXACT, copies
 from trapline.core.issues import clocks, labels, neighbours, overlaps, pictures, rows, shares
 from trapline.core.log import Log
 from trapline.core.neighbours import unit
@@ -67,6 +68,9 @@ def inspect(
     wished: Mapping[str, float],
     *,
     twins: pl.DataFrame | None = None,
+    held_out: pl.DataFrame | None = None,
+    classes: Sequence[str] = (),
+    margin: float = labels.MARGIN,
     now: datetime,
     log: Log,
 ) -> pl.DataFrame:
@@ -77,6 +81,9 @@ def inspect(
         measured: From `measures`.
         wished: Split -> the fraction of crops it was to have.
         twins: Pairs of frames that two places share (stages/leaks.twins). Default: none are known.
+        held_out: PREDICTIONS rows of a classifier, of crops that it was not trained on. Default: there is none.
+        classes: Its labels, in the order of the scores.
+        margin: By how much it prefers another label to the given one, for a crop to be listed; 0 to 1.
 
     Returns:
         ISSUES rows.
@@ -92,13 +99,16 @@ def inspect(
             label=pl.col("labels").list.sort().list.join(" + "),
             place=pl.format("{}/{}", "dataset", "location_id"),
             sequence=pl.format("{}/{}", "dataset", "sequence_id"),
-            burst=pl.format("{}/{}", "dataset", "sequence_id"),
         )
         .sort("crop_id")
     )
-    found = [*_by_features(table, log), *pictures.poor(table)]
+    directions = _directions(table)
+    found = _by_features(table, directions, log)
+    if held_out is not None:
+        found.append(_by_classifier(table, held_out, classes, margin, log))
+    found += pictures.poor(table)
     if twins is not None:
-        found.append(neighbours.copied_frames(table, twins))
+        found.append(neighbours.copied_frames(table, neighbours.likeliest_twins(table, twins, directions)))
     found.append(overlaps.overlapping(table.drop_nulls(["box_x", "box_w"])))
     stood = table.with_columns(place=pl.coalesce("deployment_id", "camera_id", "group_id"))
     found.append(clocks.impossible(stood, now))
@@ -108,15 +118,38 @@ def inspect(
     return rows.together(found)
 
 
-def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
+def _by_classifier(
+    table: pl.DataFrame, held_out: pl.DataFrame, classes: Sequence[str], margin: float, log: Log
+) -> pl.DataFrame:
+    """Likely wrong labels by a trained classifier, as the old chain found them."""
+    index = {name: k for k, name in enumerate(classes)}
+    scored = table.filter(pl.col("labels").list.len() == 1).join(
+        held_out.drop_nulls("scores").select("crop_id", "scores"), on="crop_id", maintain_order="left"
+    )
+    given = np.array([index.get(label, -1) for label in scored["label"]], dtype=np.int64)
+    judged = int((given >= 0).sum())
+    log.account("crops", table.height, "judged by the classifier", judged, {
+        "that it was trained on, or cannot judge": table.height - judged
+    })  # fmt: skip
+    scores = scored["scores"].to_numpy() if scored.height else np.zeros((0, len(classes)), np.float32)
+    return labels.mislabeled_candidates(scored["crop_id"].to_list(), given, scores, classes, margin)
+
+
+def _directions(table: pl.DataFrame) -> np.ndarray:
+    """Unit features of every crop, zeros where there are none, [n, d]."""
+    width = table["embedding"].dtype.shape[0]  # type: ignore[attr-defined]
+    features = np.zeros((table.height, width), dtype=np.float32)
+    features[table["embedding"].is_not_null().to_numpy()] = table["embedding"].drop_nulls().to_numpy()
+    return unit(features)
+
+
+def _by_features(table: pl.DataFrame, directions: np.ndarray, log: Log) -> list[pl.DataFrame]:
     """Likely wrong labels, near-duplicates, outliers."""
     if not table.height or table["embedding"].null_count() == table.height:
         log.note("no crop has features: wrong labels, near-duplicates and outliers were not looked for")
         return []
-    width = table["embedding"].dtype.shape[0]  # type: ignore[attr-defined]
-    features = np.full((table.height, width), np.nan, dtype=np.float32)
-    has = table["embedding"].is_not_null().to_numpy()
-    features[has] = table["embedding"].drop_nulls().to_numpy()
+    features = np.full(directions.shape, np.nan, dtype=np.float32)
+    features[table["embedding"].is_not_null().to_numpy()] = table["embedding"].drop_nulls().to_numpy()
     alone = (table["labels"].list.len() == 1).to_numpy()
     names, given = np.unique(table["label"].to_numpy().astype(str), return_inverse=True)
     given = np.where(alone, given, -1)
@@ -125,18 +158,16 @@ def _by_features(table: pl.DataFrame, log: Log) -> list[pl.DataFrame]:
     chances = unseen.probabilities(features, given, groups, len(names))
     judged = int((~np.isnan(chances).any(axis=1)).sum())
     log.account("crops", table.height, "labels judged", judged, {"nothing to judge them by": table.height - judged})
-    directions = unit(features)
     found = [labels.likely_wrong(ids, given, chances, list(names))]
-    if table.height > neighbours.MOST_EXACT:
+    _, apart = np.unique(
+        table.select(pl.coalesce(pl.format("b {}", "sequence"), pl.format("i {}", "image_id"))).to_series().to_numpy(),
+        return_inverse=True,
+    )
+    try:
+        found.append(neighbours.near_duplicates(table, copies(directions, NEAREST, ALIKE, apart), ALIKE))
+    except ModuleNotFoundError:
         log.warn(
-            f"{table.height:,} crops are more than the {neighbours.MOST_EXACT:,} that are compared pair by pair: "
-            "near-duplicates were not looked for"
+            f"{table.height:,} crops are more than the {MOST_EXACT:,} that are compared pair by pair, and beyond that "
+            "faiss is needed: near-duplicates were not looked for. Install it: pip install 'trapline[large]'"
         )
-    else:
-        _, apart = np.unique(
-            table.select(pl.coalesce(pl.format("b {}", "burst"), pl.format("i {}", "image_id"))).to_series().to_numpy(),
-            return_inverse=True,
-        )
-        near = neighbours.nearest(directions, NEAREST, apart=apart)
-        found.append(neighbours.near_duplicates(table, near, ALIKE))
     return [*found, neighbours.outliers(ids, given, directions, list(names))]

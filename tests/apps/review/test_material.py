@@ -69,8 +69,8 @@ def test_what_is_known_of_a_projects_crops(root):
     assert two["issue_score"] == pytest.approx(0.9)
     assert one["crop_path"] == str(root / "crops/d/i.jpg")
     assert [one["frame_path"], two["frame_path"]] == [str(root / "photos/i.jpg"), "/elsewhere/j.jpg"]
-    assert found.features is not None
-    np.testing.assert_allclose(found.features, [[0, 0], [0.6, 0.8]], rtol=1e-6)
+    assert isinstance(found.features, material.Later)
+    np.testing.assert_allclose(np.asarray(found.features()), [[0, 0], [0.6, 0.8]], rtol=1e-6)
     assert found.labels == ["fox", "red fox"]
     assert found.corrections == root / "corrections.csv"
 

@@ -124,6 +124,33 @@ def test_a_typed_label_and_a_whole_burst(browser, material):
         assert page.locator("#room b").nth(1).inner_text() == "Vulpes <b>vulpes</b>"
 
 
+def test_any_of_many_labels_is_found_by_typing(browser, drawn, tmp_path):
+    labels = [f"species {k:02}" for k in range(60)] + ["red fox", "fox", "outfoxed"]
+    many = Material(drawn.rows, labels, tmp_path / "c.csv", "many", "x", drawn.features)
+    with serving(many) as (url, _), opened(browser, url) as page:
+        marked = page.locator("#found-labels [aria-selected=true]")
+        for typed, moves, found in (
+            ("47", [], "species 47"),  # has no key
+            ("fox", [], "fox"),  # itself first, then where a word begins, then elsewhere
+            ("fox", ["ArrowDown"], "red fox"),
+            ("fox", ["ArrowUp"], "outfoxed"),
+            ("fo", ["ArrowUp"], "new label: fo"),  # nothing is taken for what it only begins
+        ):
+            page.keyboard.press("r")
+            page.keyboard.type(typed)
+            for key in moves:
+                page.keyboard.press(key)
+            assert marked.inner_text() == found
+            page.keyboard.press("Enter")
+            said(page, "relabelled: " + found.removeprefix("new label: "))
+        for key in ("Escape", "Enter"):  # nothing was typed or chosen
+            page.keyboard.press("r")
+            page.keyboard.press(key)
+        page.keyboard.press("a")
+        wait_decided(page, 6)
+    assert [row["to"] for row in written(many.corrections)] == ["species 47", "fox", "red fox", "outfoxed", "fo", ""]
+
+
 def test_one_crop_its_box_its_burst_and_its_neighbours(browser, material):
     with serving(material) as (url, session), opened(browser, url) as page:
         page.keyboard.press("ArrowRight")
@@ -231,6 +258,8 @@ def test_labels_focus_and_contrast(browser, material, size):
     with serving(material) as (url, _), opened(browser, url, size) as page:
         page.keyboard.press("x")
         said(page, "excluded")
+        if size == DESKTOP:  # the filters are one row
+            assert page.locator("#filters").bounding_box()["height"] < 40
         for view in ("grid", "single", "help"):
             weak = [(what, round(ratio, 2)) for what, ratio in page.evaluate(CONTRAST) if ratio < 4.5]
             assert weak == [], view
@@ -244,7 +273,7 @@ def test_labels_focus_and_contrast(browser, material, size):
                     if order[-1]:
                         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
                 filters = ["f-now", "f-split", "f-location", "f-issue", "f-predicted", "f-decision", "f-sort", "again"]
-                assert order[1:] == [*filters, "whole-burst", "open-help", "grid"]
+                assert order[1:] == ["whole-burst", "open-help", *filters, "grid"]
                 page.keyboard.press("Enter")
                 page.wait_for_selector("#box:not([hidden])")
             elif view == "single":

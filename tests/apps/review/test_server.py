@@ -1,12 +1,16 @@
 import re
+import threading
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from reviews import draw, written
 from trapline.apps.review.guard import Guard
+from trapline.apps.review.material import Later
 from trapline.apps.review.server import application
-from trapline.apps.review.session import Session
+from trapline.apps.review.session import Query, Session
 
 BASE = "http://127.0.0.1:8000"
 
@@ -202,3 +206,16 @@ def test_a_missing_picture_says_so(client):
     answer = client.get("/picture/crop/7")
     assert (answer.status_code, answer.text) == (404, "file is missing")
     assert client.get("/picture/frame/7").headers["content-type"] == "image/jpeg"
+
+
+def test_rows_are_there_before_the_features(tmp_path):
+    drawn = draw(tmp_path / "m", 6)
+    read, units = threading.Event(), drawn.features
+    assert isinstance(units, np.ndarray)
+    features = Later(lambda: units if read.wait(60) else None)
+    session = Session(replace(drawn, features=features), "Ada")
+    assert session.page(Query(), 0, 10)["total"] == 6
+    session.decide([0], "accept", "", "tab")
+    read.set()
+    assert len(session.detail(0)["neighbours"]) == 5
+    assert session.detail(0)["embedded"]

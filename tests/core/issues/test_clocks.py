@@ -1,4 +1,4 @@
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -21,3 +21,9 @@ def test_never_set_future_and_reset_clocks_but_no_long_pause():
         "c22": "the clock was never set: 1970",
         "c23": "in the future: 2031-05-01",
     }
+
+
+def test_a_year_that_begins_on_the_first_of_january_is_no_reset_clock():
+    days = [datetime(2024, 1, 1, 7) + timedelta(days=k) for k in range(366)]
+    crops = pl.DataFrame({"crop_id": [f"c{k}" for k in range(366)], "captured_at": days, "place": "a"})
+    assert clocks.impossible(crops, now=datetime(2026, 1, 1)).height == 0

@@ -41,3 +41,21 @@ def test_quality_is_cleanlabs():
         np.testing.assert_allclose(
             labels.quality(given, probabilities, rank), get_label_quality_scores(given, probabilities, method=rank)
         )
+
+
+def test_mislabeled_candidates_are_those_of_the_old_chains_rule():
+    """Wrong by the label that is given, and ahead of it by the margin."""
+    scores = np.array(
+        [[0.98, 0.01, 0.01], [0.02, 0.97, 0.01], [0.6, 0.3, 0.1], [0.01, 0.98, 0.01], [0.0, 1.0, 0.0]], np.float32
+    )
+    given = np.array([0, 0, 1, 2, -1])
+    ids = list("abcde")
+    found = labels.mislabeled_candidates(ids, given, scores, ["fox", "cat", "owl"], 0.95)
+    assert found["crop_id"].to_list() == ["d", "b"]
+    assert found["kind"].unique().to_list() == ["mislabeled_candidate"]
+    assert found["evidence"][0] == "labelled owl, the classifier says cat (98% against 1%)"
+    np.testing.assert_allclose(found["score"], [0.97, 0.95], atol=1e-6)
+    assert labels.mislabeled_candidates(ids, given, scores, ["fox", "cat", "owl"], 0.3)["crop_id"].to_list() == [
+        "d", "b", "c",
+    ]  # fmt: skip
+    assert labels.mislabeled_candidates([], given[:0], scores[:0], ["fox"], 0.95).height == 0

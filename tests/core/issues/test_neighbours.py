@@ -2,39 +2,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from trapline.core.copies import copies
 from trapline.core.issues import neighbours
 from trapline.core.neighbours import unit
-
-
-def test_neighbours_are_those_of_a_plain_sort(monkeypatch):
-    features = np.random.default_rng(0).normal(size=(70, 6))
-    features[3] = np.nan
-    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 4 * 70 * 8)  # several blocks
-    found = neighbours.nearest(unit(features), 4)
-    for row in range(70):
-        if row == 3:
-            assert (found.index[row] == -1).all()
-            continue
-        others = [k for k in range(70) if k not in (row, 3)]
-        length = np.linalg.norm
-        cosine = {k: features[row] @ features[k] / length(features[row]) / length(features[k]) for k in others}
-        assert list(found.index[row]) == sorted(others, key=lambda k: -cosine[k])[:4]
-        assert found.similarity[row, 0] == pytest.approx(max(cosine.values()), abs=1e-5)
-
-
-def test_only_crops_of_the_same_kind_and_fewer_than_k():
-    features = np.random.default_rng(1).normal(size=(5, 3))
-    found = neighbours.nearest(unit(features), 3, within=np.array([0, 0, 0, 1, 2]))
-    assert set(found.index[0]) == {1, 2, -1}
-    assert (found.index[3:] == -1).all()
-
-
-def test_a_burst_does_not_crowd_out_the_others():
-    features = np.random.default_rng(4).normal(size=(6, 8))
-    features[1:4] = features[0]
-    found = neighbours.nearest(unit(features), 2, apart=np.array([0, 0, 0, 0, 1, 2]))
-    assert {*found.index[0]} == {4, 5}
-    assert {*found.index[1]} == {4, 5}
 
 
 def test_copies_are_found_but_not_bursts_nor_two_boxes_of_one_image():
@@ -45,11 +15,11 @@ def test_copies_are_found_but_not_bursts_nor_two_boxes_of_one_image():
         {
             "crop_id": [f"c{k}" for k in range(8)],
             "image_id": ["a", "b", "c", "d", "e", "f", "g", "g"],
-            "burst": [None, "s", "t", "t", "u", "v", None, None],  # 0/1 apart, 2/3 a burst, 6/7 of one image
+            "sequence": [None, "s", "t", "t", "u", "v", None, None],  # 0/1 apart, 2/3 a burst, 6/7 of one image
             "split": ["train", "test", "train", "train", "val", "val", "train", "train"],
         }
     )
-    found = neighbours.near_duplicates(crops, neighbours.nearest(unit(features), 2), 0.99)
+    found = neighbours.near_duplicates(crops, copies(unit(features), 2, 0.99, np.arange(8)), 0.99)
     assert found["crop_id"].to_list() == ["c0", "c1", "c4", "c5"]
     assert "c1" in found["evidence"][0]
     assert "across splits (train and test)" in found["evidence"][0]
@@ -89,3 +59,15 @@ def test_copied_frames_are_found_once_from_both_sides():
     assert evidence["c0"].endswith("a at another place (9 of 256 bits differ), within the split")
     scores = dict(found.select("crop_id", "score").iter_rows())
     assert scores["b0"] > 0.9 > 0.5 > scores["c0"]
+
+
+def test_of_a_copys_twins_only_its_original_is_kept():
+    """c is a copy of a, and b of a's burst is as near to it by the frame's hash."""
+    crops = pl.DataFrame({"crop_id": ["a0", "b0", "c0", "d0", "e0"], "image_id": list("abcde")})
+    pairs = pl.DataFrame({"image_id": ["a", "b", "d"], "other_image_id": ["c", "c", "e"], "distance": [2, 2, 0]})
+    features = np.random.default_rng(5).normal(size=(5, 16))
+    features[2] = features[0] + 0.01
+    features[3] = np.nan  # nothing is known of d's crop
+    kept = neighbours.likeliest_twins(crops, pairs, unit(features))
+    assert kept.rows() == [("a", "c", 2), ("d", "e", 0)]
+    assert neighbours.likeliest_twins(crops, pairs, np.zeros((5, 16), np.float32)).height == 3

@@ -1,5 +1,7 @@
 """What is reviewed: the crops of a project, or a list of scored boxes, as one frame in memory."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from trapline.core import neighbours
 from trapline.core.errors import InputError
+from trapline.core.issues.rows import by_crop
 from trapline.core.paths import unsafe_reason
 from trapline.formats import csv_table
 from trapline.io import tables
@@ -45,6 +48,19 @@ COLUMNS: dict[str, type[pl.DataType] | pl.DataType] = {
 }
 
 
+class Later:
+    """Features that are read while the page is up already: reading those of 100,000 crops takes seconds."""
+
+    def __init__(self, read: Callable[[], NDArray[np.float32] | None]):
+        pool = ThreadPoolExecutor(1)
+        self._coming = pool.submit(read)
+        pool.shutdown(wait=False)
+
+    def __call__(self) -> NDArray[np.float32] | None:
+        """The features; waits until they are there."""
+        return self._coming.result()
+
+
 @dataclass(frozen=True)
 class Material:
     """What a review is of.
@@ -53,7 +69,7 @@ class Material:
         rows: COLUMNS.
         labels: Labels that a box can be given, the most frequent first.
         corrections: The corrections.csv that decisions go to.
-        features: Unit features, a row per row of `rows`; None where nothing is embedded.
+        features: Unit features, a row per row of `rows`, now or later; None where nothing is embedded.
         name: What is reviewed, for the page's title.
         afterwards: The command that puts decisions to use.
     """
@@ -63,7 +79,7 @@ class Material:
     corrections: Path
     name: str
     afterwards: str
-    features: NDArray[np.float32] | None = field(default=None, repr=False)
+    features: NDArray[np.float32] | Later | None = field(default=None, repr=False)
 
 
 def of_project(project: Project) -> Material:
@@ -100,7 +116,7 @@ def of_project(project: Project) -> Material:
     rows = complete(rows)
     return Material(
         rows, _labels(rows), layout.corrections, layout.root.name, f"trapline run -p {layout.root}",
-        _features(layout, rows),
+        Later(lambda: _features(layout, rows)) if layout.table("embeddings").exists() else None,
     )  # fmt: skip
 
 
@@ -196,12 +212,7 @@ def _issues(layout: Layout) -> pl.DataFrame:
         return pl.DataFrame(
             schema={"crop_id": TEXT, "issues": pl.List(TEXT), "evidence": TEXT, "issue_score": pl.Float32}
         )
-    found = tables.read(layout.table("issues")).sort("score", descending=True, nulls_last=True)
-    return found.group_by("crop_id", maintain_order=True).agg(
-        issues="kind",
-        evidence=pl.concat_str("kind", pl.lit(": "), pl.col("evidence").fill_null("")).str.join("\n"),
-        issue_score=pl.col("score").max(),
-    )
+    return by_crop(tables.read(layout.table("issues")))
 
 
 def _predicted(project: Project) -> pl.DataFrame:
@@ -226,8 +237,6 @@ def _predicted(project: Project) -> pl.DataFrame:
 
 
 def _features(layout: Layout, rows: pl.DataFrame) -> NDArray[np.float32] | None:
-    if not layout.table("embeddings").exists():
-        return None
     found = tables.read(layout.table("embeddings")).drop_nulls("embedding").select("crop_id", "embedding")
     if not found.height:
         return None

@@ -20,7 +20,8 @@ from trapline.io.images import ImageFailure
 
 PAGE = Path(__file__).parent / "page"
 SCRIPT = "text/javascript"
-FILES = {"icon.svg": "image/svg+xml", "review.js": SCRIPT, "keys.js": SCRIPT, "review.css": "text/css"}
+SCRIPTS = dict.fromkeys(("review.js", "keys.js", "find.js"), SCRIPT)
+FILES = {"icon.svg": "image/svg+xml", **SCRIPTS, "review.css": "text/css"}
 MOST_ROWS = 500
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from trapline.apps.review.material import Material
+from trapline.apps.review.material import Later, Material
 from trapline.core import neighbours
 from trapline.formats.correction_log import CorrectionLog, Decision
 from trapline.formats.corrections import UNDO
@@ -122,16 +124,17 @@ class Session:
     def detail(self, row: int) -> dict[str, Any]:
         """A row as the single view shows it: with its burst and what looks like it."""
         self._check(row)
+        alike = self.neighbours(row)  # before the lock: its features may still be on their way
+        embedded = self._features() is not None
         with self._lock:
             shown = self.material.rows.row(row, named=True)
-            alike = self.neighbours(row)
             return {
                 **self.brief(row),
                 "evidence": shown["evidence"],
                 "burst": [self.brief(other) for other in self.burst(row)],
                 "neighbours": [{**self.brief(other), "alike": round(cosine, 3)} for other, cosine in alike],
                 "history": [d.cells() for d in self._standing.get(shown["box_id"], [])],
-                "embedded": self.material.features is not None,
+                "embedded": embedded,
             }
 
     def burst(self, row: int) -> list[int]:
@@ -148,7 +151,7 @@ class Session:
         return rows
 
     def neighbours(self, row: int) -> list[tuple[int, float]]:
-        features = self.material.features
+        features = self._features()
         return [] if features is None else neighbours.nearest(features, row, MANY_NEIGHBOURS)
 
     def changes(self, since: int) -> dict[str, Any]:
@@ -202,6 +205,10 @@ class Session:
             return self._told(taken)
 
     # -- within ----------------------------------------------------------------------------------------------------
+
+    def _features(self) -> NDArray[np.float32] | None:
+        found = self.material.features
+        return found() if isinstance(found, Later) else found
 
     def _check(self, row: int) -> None:
         if not 0 <= row < self.material.rows.height:

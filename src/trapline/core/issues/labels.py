@@ -1,4 +1,4 @@
-"""Crops whose label is likely wrong, by what a model says that never saw them (confident learning).
+"""Crops whose label is likely wrong, by what a model says that never saw them (confident learning; a margin).
 
 Source: Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels"; computed by cleanlab.
 """
@@ -11,7 +11,8 @@ import polars as pl
 
 from trapline.core.issues.rows import issues
 
-KIND = "likely_wrong_label"
+KIND, CANDIDATE = "likely_wrong_label", "mislabeled_candidate"
+MARGIN = 0.95  # what the old chain recommends
 Rank = Literal["normalized_margin", "self_confidence"]
 RANK: Rank = "normalized_margin"
 
@@ -70,3 +71,28 @@ def likely_wrong(
         for k in listed
     ]
     return issues([crop_ids[int(rows[k])] for k in listed], KIND, evidence, scores[listed])
+
+
+def mislabeled_candidates(
+    crop_ids: Sequence[str], given: np.ndarray, probabilities: np.ndarray, names: Sequence[str], margin: float
+) -> pl.DataFrame:
+    """ISSUES rows of the crops to which a classifier gives another label, by `margin` and more.
+
+    Args:
+        given: Label index of every crop, [n]; -1 for those that the classifier does not know, which are left out.
+        probabilities: Of the classifier, [n, n_labels], of crops that it was not trained on.
+        names: Of its labels, by index.
+        margin: By how much the probability of its answer exceeds that of the given label, 0 to 1.
+
+    Source: identify_mislabeled_candidates.py of the CameraTraps classification scripts.
+    """
+    rows = np.arange(len(given))
+    likeliest = probabilities.argmax(axis=1) if len(given) else given
+    ahead = probabilities[rows, likeliest] - probabilities[rows, given]
+    listed = np.flatnonzero((given >= 0) & (likeliest != given) & (ahead >= margin))
+    evidence = [
+        f"labelled {names[given[k]]}, the classifier says {names[likeliest[k]]} "
+        f"({probabilities[k, likeliest[k]]:.0%} against {probabilities[k, given[k]]:.0%})"
+        for k in listed
+    ]
+    return issues([crop_ids[k] for k in listed], CANDIDATE, evidence, ahead[listed])

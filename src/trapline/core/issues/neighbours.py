@@ -1,87 +1,37 @@
-"""Exact cosine neighbours of every crop, and what they tell: near-duplicates, and crops unlike their label."""
+"""What the neighbours of crops tell: near-duplicates, and crops unlike their label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from trapline.core.issues.rows import issues
+from trapline.core.neighbours import Neighbours, nearest_within
 
 DUPLICATE, OUTLIER = "near_duplicate", "outlier"
-BLOCK_BYTES = 256 * 2**20  # of similarities held at a time
-MOST_EXACT = 200_000  # crops
 OWN_NEIGHBOURS = 5  # of its label, whose mean distance makes an outlier
 FAR = 3.5  # robust standard deviations above the label's median distance
 LEAST_OF_LABEL = 10  # crops, below which nothing is usual
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The k nearest of every crop, nearest first.
-
-    Args:
-        index: int64 [n, k]; -1 where there is none.
-        similarity: Cosine, float32 [n, k]; -inf where there is none.
-    """
-
-    index: np.ndarray
-    similarity: np.ndarray
-
-
-def nearest(
-    directions: np.ndarray, k: int, *, within: np.ndarray | None = None, apart: np.ndarray | None = None
-) -> Neighbours:
-    """The k most similar other crops of every crop: all pairs are compared, block by block.
-
-    Args:
-        directions: From `unit`, [n, d].
-        within: A number per crop: only crops that have the same one are neighbours. Default: all are.
-        apart: A number per crop: those that have the same one are no neighbours (frames of a burst, which would crowd
-            out all others). Default: every crop has its own.
-    """
-    apart = np.arange(len(directions)) if apart is None else apart
-    n = len(directions)
-    index, similarity = np.full((n, k), -1), np.full((n, k), -np.inf, dtype=np.float32)
-    usable = directions.any(axis=1)
-    parts = [np.flatnonzero(usable)] if within is None else []
-    if within is not None:
-        parts = [np.flatnonzero(usable & (within == value)) for value in np.unique(within)]
-    for part in parts:
-        take = min(k, len(part) - 1)
-        if take < 1:
-            continue
-        of_part = directions[part]
-        step = max(1, BLOCK_BYTES // (4 * len(part)))
-        for begin in range(0, len(part), step):
-            rows = part[begin : begin + step]
-            alike = directions[rows] @ of_part.T
-            alike[apart[rows][:, None] == apart[part][None, :]] = -np.inf
-            top = np.argpartition(alike, -take, axis=1)[:, -take:]
-            values = np.take_along_axis(alike, top, axis=1)
-            order = np.argsort(-values, axis=1, kind="stable")
-            similarity[rows, :take] = np.take_along_axis(values, order, axis=1)
-            index[rows, :take] = part[np.take_along_axis(top, order, axis=1)]
-            index[rows, :take][similarity[rows, :take] == -np.inf] = -1
-    return Neighbours(index, similarity)
+MOST_OF_LABEL = 10_000  # crops that those of a label are compared with
 
 
 def near_duplicates(crops: pl.DataFrame, found: Neighbours, least: float) -> pl.DataFrame:
     """ISSUES rows of crops that have a near-identical one elsewhere; frames of one burst never count.
 
     Args:
-        crops: crop_id, image_id, burst (null: of none), split (null: of none), in the order of `found`.
+        crops: crop_id, image_id, sequence (null: of none), split (null: of none), in the order of `found`.
         least: Cosine similarity from which two crops are copies of one another.
     """
     rows, places = np.nonzero(found.similarity >= least)
     others = found.index[rows, places]
-    one = crops[rows].select("crop_id", "image_id", "burst", "split")
+    one = crops[rows].select("crop_id", "image_id", "sequence", "split")
     other = crops[others].select(pl.all().name.prefix("other_"))
     pairs = pl.concat([one, other], how="horizontal").with_columns(
         alike=pl.Series(found.similarity[rows, places], dtype=pl.Float32)
     )
     pairs = pairs.filter(
-        (pl.col("image_id") != pl.col("other_image_id")) & (pl.col("burst") != pl.col("other_burst")).fill_null(True)
+        (pl.col("image_id") != pl.col("other_image_id"))
+        & (pl.col("sequence") != pl.col("other_sequence")).fill_null(True)
     )
     apart = (pl.col("split") != pl.col("other_split")).fill_null(False)
     share = ((pl.col("alike") - least) / max(1 - least, 1e-6)).clip(0, 1)
@@ -127,14 +77,37 @@ def copied_frames(crops: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     return issues(found["crop_id"], DUPLICATE, found["evidence"].to_list(), found["score"].to_numpy())
 
 
+def likeliest_twins(crops: pl.DataFrame, pairs: pl.DataFrame, directions: np.ndarray) -> pl.DataFrame:
+    """Of an image's twins of equal distance those whose crops are most alike: the others are of its twin's burst.
+
+    Args:
+        crops: image_id, in the order of `directions`.
+        pairs: As for `copied_frames`; all pairs of an image are of one distance.
+        directions: From core/neighbours.unit, [n, d]; rows of zeros (no features) decide nothing.
+    """
+    rows = crops.select("image_id").with_row_index("row")
+    met = pairs.with_row_index("pair").join(rows, on="image_id")
+    met = met.join(rows.select(other_image_id="image_id", other_row="row"), on="other_image_id")
+    cosines = (directions[met["row"].to_numpy()] * directions[met["other_row"].to_numpy()]).sum(axis=1)
+    alike = met.with_columns(alike=pl.Series(cosines, dtype=pl.Float32)).group_by("pair").agg(pl.col("alike").max())
+    told = pairs.with_row_index("pair").join(alike, on="pair", how="left", maintain_order="left")
+    told = told.with_columns(pl.col("alike").fill_null(0))
+    sides = [told.select("alike", image="image_id"), told.select("alike", image="other_image_id")]
+    best = pl.concat(sides).group_by("image").agg(pl.col("alike").max())
+    for side in ("image_id", "other_image_id"):
+        told = told.join(best.select(pl.col("image").alias(side), best="alike"), on=side, maintain_order="left")
+        told = told.filter(pl.col("alike") >= pl.col("best")).drop("best")
+    return told.select(pairs.columns)
+
+
 def outliers(crop_ids: Sequence[str], given: np.ndarray, directions: np.ndarray, names: Sequence[str]) -> pl.DataFrame:
     """ISSUES rows of crops that are unlike the other crops of their label.
 
     Args:
         given: Label index of every crop, [n]; -1 for those without a single label, which are left out.
-        directions: From `unit`, [n, d].
+        directions: From core/neighbours.unit, [n, d].
     """
-    own = nearest(np.where((given >= 0)[:, None], directions, 0), OWN_NEIGHBOURS, within=given)
+    own = nearest_within(directions, OWN_NEIGHBOURS, given, MOST_OF_LABEL)
     distance = 1 - np.where(np.isfinite(own.similarity), own.similarity, np.nan)
     listed, evidence, scores = [], [], []
     for label in np.unique(given[given >= 0]):

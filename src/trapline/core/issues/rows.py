@@ -33,3 +33,18 @@ def together(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
         ["order", "score", "crop_id"], descending=[False, True, False], maintain_order=True
     )
     return ISSUES.check(worst.unique(["crop_id", "kind"], keep="first", maintain_order=True).drop("order", "row"))
+
+
+def by_crop(found: pl.DataFrame) -> pl.DataFrame:
+    """What was found, a row per crop: crop_id, issues (kinds, a list), evidence (a line per kind), issue_score (the
+    highest); the worst first in each.
+
+    Args:
+        found: ISSUES rows.
+    """
+    worst = found.sort("score", "kind", descending=[True, False], nulls_last=True)
+    return worst.group_by("crop_id", maintain_order=True).agg(
+        issues="kind",
+        evidence=pl.concat_str("kind", pl.lit(": "), pl.col("evidence").fill_null("")).str.join("\n"),
+        issue_score=pl.col("score").max(),
+    )

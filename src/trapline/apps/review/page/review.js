@@ -214,8 +214,9 @@ function undo(row) {
     } catch (error) { say(error.message, true); }
   });
 }
-function askLabel() { $("new-label").value = ""; $("ask").returnValue = ""; $("ask").showModal(); }
-$("ask").addEventListener("close", () => { const to = $("new-label").value.trim(); if ($("ask").returnValue === "ok" && to) decide("relabel", to); });
+const finder = new LabelFinder($("new-label"), $("found-labels"), () => meta.labels, () => $("ask").close("ok"));
+function askLabel() { $("new-label").value = ""; $("ask").returnValue = ""; finder.show(); $("ask").showModal(); }
+$("ask").addEventListener("close", () => { if ($("ask").returnValue === "ok" && finder.label) decide("relabel", finder.label); });
 const DO = {
   accept: () => decide("accept"), exclude: () => decide("exclude"), unsure: () => decide("unsure"), undo: () => undo(),
   "undo-here": () => { const row = shownRow || known(at); if (row) undo(row.row); }, ask: askLabel,
@@ -246,7 +247,6 @@ function options(select, values, chosen) {
 }
 function nameLabels() {
   keys = labelKeys(meta.labels);
-  $("labels").replaceChildren(...meta.labels.map((label) => make("option", null, { value: label })));
   const list = [...Object.entries(FIXED).map(([key, [, words]]) => [key, words]), ["Enter", "one crop, and back"], ["arrows", "go on"],
     ...[...keys].map(([key, label]) => [key, "relabel: " + label])];
   $("keys").replaceChildren(...list.flatMap(([key, words]) => { const term = make("dt"); term.append(make("kbd", key)); return [term, make("dd", words)]; }));
