@@ -111,4 +111,4 @@ def balanced_loss(scores: np.ndarray, targets: np.ndarray) -> float:
         return -float(weights @ log_softmax(logits * np.exp(log_factor), axis=1)[rows, targets])
 
     found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
-    return float(found.fun)  # pyright: ignore[reportAttributeAccessIssue]
+    return float(found.fun)

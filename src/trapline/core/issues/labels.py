@@ -91,7 +91,7 @@ def mislabeled_candidates(
     ahead = probabilities[rows, likeliest] - probabilities[rows, given]
     listed = np.flatnonzero((given >= 0) & (likeliest != given) & (ahead >= margin))
     evidence = [
-        f"labelled {names[given[k]]}, the classifier says {names[likeliest[k]]} "
+        f"labelled {names[given[k]]}, the classifier says {names[int(likeliest[k])]} "
         f"({probabilities[k, likeliest[k]]:.0%} against {probabilities[k, given[k]]:.0%})"
         for k in listed
     ]
