@@ -74,7 +74,7 @@ def learning_curve(project: Project, plot: Path, *, divisions: int = 10, seed: i
             f"a learning curve needs {curve.LEAST_GROUPS} places and 2 labels at least; outside the test split there "
             f"are {len(np.unique(groups))} places and {len(names)} labels with features."
         )
-    with project.log.progress("probes", curve.fits(divisions), "probes") as advance:
+    with project.log.progress("probes", divisions, "divisions") as advance:
         places, crops = curve.curves(
             rows["embedding"].to_numpy(),
             names.search_sorted(rows["label"]).to_numpy(),

@@ -1,16 +1,20 @@
 """Learning curves of a probe on frozen features: from fewer places, and from fewer crops of each place."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
+from threadpoolctl import threadpool_limits
 
+from trapline.core.cores import usable_cores
 from trapline.learn import probe
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 HELD_OUT = 0.25  # of the places
 LEAST_GROUPS = 8
+Line = list[tuple[int, float]]  # size and recall of each share
 
 
 @dataclass(frozen=True)
@@ -44,39 +48,38 @@ def curves(
         groups: Place of each crop, by number, [n]; LEAST_GROUPS or more.
         bursts: Burst of each crop, by number, [n]: crops of a burst are kept or left out together.
         divisions: Random divisions of the places into learnt from and held out.
-        done: Told after each probe.
+        done: Told after each division.
 
     Returns:
         By places, and by crops of each place. A label that a share lacks counts as never found.
     """
     n_labels = int(labels.max()) + 1
     splitter = GroupShuffleSplit(divisions, test_size=HELD_OUT, random_state=seed)
-    places, crops = [], []
-    for number, (pool, left_out) in enumerate(splitter.split(features, labels, groups)):
+
+    def divided(numbered: tuple[int, tuple[np.ndarray, np.ndarray]]) -> tuple[Line, Line]:
+        number, (pool, left_out) = numbered
         random = np.random.default_rng([seed, number])
         held = left_out[np.isin(labels[left_out], labels[pool])]
         by_place = _rank(groups[pool], np.zeros(len(pool), int), random)
         by_burst = _rank(bursts[pool], groups[pool], random)
-        whole = None
-        for rank, found in ((by_place, places), (by_burst, crops)):
-            line = []
+        whole = _recall(features, labels, pool, held, n_labels)
+
+        def line(rank: np.ndarray, units: np.ndarray | None) -> Line:
+            found = []
             for share in SHARES:
                 kept = pool[rank < share]
-                size = len(np.unique(groups[kept])) if found is places else len(kept)
-                if share == 1.0 and whole is not None:
-                    line.append((size, whole))
-                    continue
-                recall = _recall(features, labels, kept, held, n_labels)
-                whole = recall if share == 1.0 else whole
-                line.append((size, recall))
-                done(1)
-            found.append(line)
-    return _curve(places), _curve(crops)
+                recall = whole if len(kept) == len(pool) else _recall(features, labels, kept, held, n_labels)
+                found.append((len(kept) if units is None else len(np.unique(units[kept])), recall))
+            return found
 
+        return line(by_place, groups), line(by_burst, None)
 
-def fits(divisions: int) -> int:
-    """How many probes `curves` fits."""
-    return divisions * (2 * len(SHARES) - 1)
+    lines = []
+    with threadpool_limits(1), ThreadPoolExecutor(usable_cores()) as workers:  # their own threads would only wait
+        for found in workers.map(divided, enumerate(splitter.split(features, labels, groups))):
+            lines.append(found)
+            done(1)
+    return _curve([places for places, _ in lines]), _curve([crops for _, crops in lines])
 
 
 def _rank(units: np.ndarray, within: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -103,6 +106,6 @@ def _recall(features: np.ndarray, labels: np.ndarray, kept: np.ndarray, held: np
     return float(np.mean([(named[labels[held] == label] == label).mean() for label in wanted]))
 
 
-def _curve(lines: list[list[tuple[int, float]]]) -> Curve:
+def _curve(lines: list[Line]) -> Curve:
     values = np.array(lines)
     return Curve(values[:, :, 0].astype(int), values[:, :, 1])

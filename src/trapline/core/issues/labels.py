@@ -95,4 +95,4 @@ def mislabeled_candidates(
         f"({probabilities[k, likeliest[k]]:.0%} against {probabilities[k, given[k]]:.0%})"
         for k in listed
     ]
-    return issues([crop_ids[k] for k in listed], CANDIDATE, evidence, ahead[listed])
+    return issues([crop_ids[int(k)] for k in listed], CANDIDATE, evidence, ahead[listed])
