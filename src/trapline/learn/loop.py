@@ -448,7 +448,7 @@ class Training:
             if self.task.multilabel:
                 score, name = row["val_mean_ap"], "mean average precision"
             parts.append(f"val loss {row['val_loss']:.3f}, {name} {score:.3f}")
-        parts.append(f"{row['seconds']:.0f} s" + (", best so far" if better else ""))
+        parts.append(f"{row['seconds']:.0f} s" + (", kept" if better else ""))
         self.log.note("; ".join(parts))
 
 
