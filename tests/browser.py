@@ -28,6 +28,31 @@ def started() -> Iterator[Browser]:
             browser.close()
 
 
+@contextmanager
+def opened(browser, url, size=DESKTOP, allowed=()):
+    """A server's page, when it is ready; nothing unforeseen may be on its console, nor be asked of another host."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+    page, troubles, own = context.new_page(), [], url.partition("?")[0]
+
+    def refuse(dialog: Dialog) -> None:
+        troubles.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def look(asked: Request) -> None:
+        if not asked.url.startswith(own):
+            troubles.append(f"request: {asked.url}")
+
+    page.on("console", lambda said: troubles.append(said.text))
+    page.on("pageerror", lambda error: troubles.append(f"exception: {error}"))
+    page.on("dialog", refuse)
+    page.on("request", look)
+    page.goto(url)
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    context.close()
+    assert [text for text in troubles if not any(words in text for words in allowed)] == []
+
+
 class Visit:
     """A page opened from a file.
 

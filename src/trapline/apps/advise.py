@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import polars as pl
 
 from trapline.apps.estimate_train import estimate_train
-from trapline.core import recipes
 from trapline.core.advice import NIGHT_S, Advice, Situation, advise
 from trapline.core.config import TrainConfig
 from trapline.core.quantities import say_size, say_time
@@ -49,12 +48,12 @@ def advise_training(project: Project, options: Mapping[str, object] | None = Non
     train = project.table("splits").filter(pl.col("split") == "train")
     rows = project.table("examples").filter(~pl.col("heldback")).join(train, on="group_id", how="semi")
     situation = Situation(
-        crops=rows.height,
+        crops=cost.crops,
         places=rows["group_id"].n_unique(),
         per_label=int(rows["labels"].explode().value_counts()["count"].min() or 0),  # type: ignore[arg-type]
         start_s=cost.start_s,
         epoch_s=cost.epoch_s,
-        epochs=recipes.of(cfg.model_copy(update={"mode": "finetune"})).epochs,
+        epochs=cost.epochs,
         gpu=cost.device.startswith("cuda"),
         budget_s=cfg.time_budget_s or NIGHT_S,
     )

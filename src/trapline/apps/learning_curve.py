@@ -11,7 +11,7 @@ from trapline.core.errors import InputError
 from trapline.learn import curve
 from trapline.learn.curve import Curve
 from trapline.project import Project
-from trapline.report import curve_figure
+from trapline.report import curve_figure, figure_file
 
 MOST_CROPS = 4_000  # probes are fitted on; more take minutes each and change little
 
@@ -61,7 +61,7 @@ def learning_curve(project: Project, plot: Path, *, divisions: int = 10, seed: i
     """
     if divisions < 2:
         raise InputError("--divisions must be 2 or more: their spread is the interval.")
-    curve_figure.check(plot)
+    figure_file.check(plot)
     project.run(until="split")
     project.make("embed")
     rows = _rows(project)

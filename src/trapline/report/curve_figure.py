@@ -5,22 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trapline.core.errors import InputError
-from trapline.report.split_figure import FORMATS
+from trapline.report import figure_file
 
 # Okabe & Ito 2008, told apart by every common kind of colour vision.
 COLOUR = "#0072b2"
 Panel = tuple[str, np.ndarray, np.ndarray]  # what is counted, sizes [divisions, k], recalls [divisions, k]
-
-
-def check(path: Path) -> None:
-    """Raise unless the path ends as a figure's does.
-
-    Raises:
-        InputError: It does not.
-    """
-    if path.suffix.casefold() not in FORMATS:
-        raise InputError(f"{path.name}: a figure is written as {', '.join(FORMATS)}.")
 
 
 def draw(panels: Sequence[Panel], path: Path) -> None:
@@ -29,7 +18,7 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
     Raises:
         InputError: An ending that a figure cannot have.
     """
-    check(path)
+    figure_file.check(path)
     import matplotlib  # a second of import
 
     matplotlib.use("Agg")
@@ -52,7 +41,5 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
             axis.grid(axis="y", color="#dddddd", linewidth=0.6)
             axis.spines[["top", "right"]].set_visible(False)
         np.atleast_1d(axes)[0].set_ylabel("macro recall at places held out")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dateless = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.casefold(), {})
-        figure.savefig(path, dpi=130, metadata=dateless)
+        figure_file.save(figure, path)
         pyplot.close(figure)

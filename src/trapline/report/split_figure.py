@@ -5,14 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
-from trapline.core.errors import InputError
 from trapline.core.schemas import SPLIT_NAMES
+from trapline.report import figure_file
 
 # Okabe & Ito 2008, told apart by every common kind of colour vision; shapes tell them apart in grey too.
 COLOURS = ("#999999", "#0072b2", "#d55e00")
 MARKS = ("s", "o", "D")
 EXTREMES = 3
-FORMATS = (".svg", ".png", ".pdf")
 
 
 def shares(examples: pl.DataFrame, splits: pl.DataFrame) -> pl.DataFrame:
@@ -41,8 +40,7 @@ def draw(table: pl.DataFrame, fractions: Sequence[float], path: Path) -> list[st
     Raises:
         InputError: Another ending.
     """
-    if path.suffix.casefold() not in FORMATS:
-        raise InputError(f"{path.name}: a figure is written as {', '.join(FORMATS)}.")
+    figure_file.check(path)
     import matplotlib  # a second of import
 
     matplotlib.use("Agg")
@@ -72,8 +70,6 @@ def draw(table: pl.DataFrame, fractions: Sequence[float], path: Path) -> list[st
         axes.invert_yaxis()
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dateless = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.casefold(), {})
-        figure.savefig(path, dpi=130, metadata=dateless)
+        figure_file.save(figure, path)
         pyplot.close(figure)
     return marked

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import uvicorn
 
-from browser import DESKTOP, PHONE, started
+from browser import DESKTOP, PHONE, opened, started
 from reviews import Running, draw, write_list, written
 from trapline.apps.review.guard import Guard
 from trapline.apps.review.material import Material, complete
@@ -40,23 +40,6 @@ def serving(material):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/?token={guard.token}", session
         server.should_exit = True
         worker.join(10)
-
-
-@contextmanager
-def opened(browser, url, size=DESKTOP, allowed=()):
-    """The page at `url`; nothing unforeseen may be on its console, nor be asked of another host."""
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
-    page, troubles = context.new_page(), []
-    page.on("console", lambda said: troubles.append(said.text))
-    page.on("pageerror", lambda error: troubles.append(f"exception: {error}"))
-    page.on("dialog", lambda dialog: (troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    origin = url.partition("/?")[0]
-    page.on("request", lambda asked: asked.url.startswith(origin + "/") or troubles.append(f"request: {asked.url}"))
-    page.goto(url)
-    page.wait_for_selector("body[data-ready]")
-    yield page
-    context.close()
-    assert [text for text in troubles if not any(words in text for words in allowed)] == []
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import uvicorn
 from PIL import Image
 
 import training
-from browser import DESKTOP, started
+from browser import opened, started
 from trapline.apps.serve.answering import Answering, open_artifact
 from trapline.apps.serve.classifying import Classifying
 from trapline.apps.serve.server import application
@@ -63,22 +63,6 @@ def serving(model, **changes):
             server.should_exit = True
             worker.join()
             work.close()
-
-
-@contextmanager
-def opened(browser, url, size=DESKTOP, allowed=()):
-    """The page; nothing unforeseen may be on its console, nor be asked of another host."""
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
-    page, troubles = context.new_page(), []
-    page.on("console", lambda said: troubles.append(said.text))
-    page.on("pageerror", lambda error: troubles.append(f"exception: {error}"))
-    page.on("dialog", lambda dialog: (troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda asked: asked.url.startswith(url) or troubles.append(f"request: {asked.url}"))
-    page.goto(url)
-    page.wait_for_selector("body[data-ready]")
-    yield page
-    context.close()
-    assert [text for text in troubles if not any(words in text for words in allowed)] == []
 
 
 def photograph(kind="JPEG", turned=1, size=(640, 480)) -> bytes:
