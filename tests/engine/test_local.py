@@ -4,11 +4,28 @@ import polars as pl
 import pytest
 
 from trapline.core.log import Log
-from trapline.engine.local import PartlyDone, map_rows, with_fingerprints
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import PartlyDone, Work, map_rows, with_fingerprints
 from trapline.io.ledger import FINGERPRINT, MAX_PARTS, Parts
 
 
-class Work:
+class Calling(Work):
+    """A work that calls functions of a test."""
+
+    def __init__(self, function, stop=lambda: None):
+        self.function, self.told = function, stop
+
+    def __call__(self, rows):
+        return self.function(rows)
+
+    def failed(self, rows, reason):
+        raise AssertionError(reason)
+
+    def stop(self):
+        self.told()
+
+
+class Doubling:
     """Doubles numbers, and remembers which it was asked for."""
 
     def __init__(self, folder, fail_at=None):
@@ -27,12 +44,13 @@ class Work:
 
     fail: BaseException = RuntimeError("power cut")
 
-    def run(self, rows, *, config=None, workers=1, part_rows=2, **kwargs):
+    def run(self, rows, *, config=None, workers=1, part_rows=2, stop=lambda: None, **kwargs):
         self.asked = []
         self.parts = Parts(self.parts.folder)
         return map_rows(
-            self.double,
+            lambda: Calling(self.double, stop),
             rows,
+            engine=LOCAL,
             key="id",
             config=config or {"version": 1},
             parts=self.parts,
@@ -55,7 +73,7 @@ def doubled(frame):
 
 @pytest.fixture
 def work(tmp_path):
-    return Work(tmp_path / "parts")
+    return Doubling(tmp_path / "parts")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -178,8 +196,9 @@ def test_progress_reaches_the_end(work):
             yield advance
 
     map_rows(
-        work.double, rows(), key="id", config={}, parts=work.parts, part_rows=3, log=Bar(), what="numbers", workers=3
-    )
+        lambda: Calling(work.double), rows(), engine=LOCAL, key="id", config={}, parts=work.parts, part_rows=3,
+        log=Bar(), what="numbers", workers=3,
+    )  # fmt: skip
     assert (Bar.total, Bar.done) == (10, 10)
 
 

@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -75,6 +76,30 @@ def open_store(url: str, cfg: FetchConfig, *, proven: bool = False) -> "Store":
         StoreRefused: No such profile, no credentials, or a URL that names no bucket.
     """
     return Store(connect(url, cfg), cfg, proven=proven)
+
+
+class Stores:
+    """Opened stores by their URL, each opened when it is first asked for; for any number of threads. Another process
+    that it is sent to opens its own."""
+
+    def __init__(self, cfg: FetchConfig):
+        self._cfg = cfg
+        self._opened: dict[str, Store] = {}
+        self._lock = threading.Lock()
+
+    def open(self, url: str) -> "Store":
+        """The store at a URL. Raises as open_store."""
+        with self._lock:
+            if url not in self._opened:
+                self._opened[url] = open_store(url, self._cfg)
+            return self._opened[url]
+
+    def read(self, url: str, key: str) -> bytes:
+        """An object's bytes, whole and verified. Raises as Store.read."""
+        return self.open(url).read(key)
+
+    def __reduce__(self):
+        return Stores, (self._cfg,)
 
 
 class Store:

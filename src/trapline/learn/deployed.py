@@ -17,6 +17,7 @@ from trapline.learn import objective
 from trapline.learn.checkpoint import Checkpoint
 from trapline.learn.folding import fold_norms
 from trapline.learn.models import n_features
+from trapline.learn.neighbours import Neighbours
 from trapline.learn.transforms import to_input
 
 DOUBT = 0.1
@@ -91,3 +92,35 @@ class Deployed:
         maps = maps.float()
         head = self._network.forward_head
         return head(maps, pre_logits=True), head(maps)
+
+
+class DeployedOnce:
+    """Makes a Deployed when it is first called, and gives the same one from then on; pickled, it is unmade.
+
+    Args:
+        device: As devices.resolve takes it, in the process that makes it.
+        features: Of training crops; with them there is a further column (`compared_with`).
+    """
+
+    def __init__(self, known: Checkpoint, device: str, precision: str, features: np.ndarray | None = None):
+        self._args = (known, device, precision, features)
+        self._made: Deployed | None = None
+
+    def __call__(self) -> Deployed:
+        if self._made is None:
+            known, device, precision, features = self._args
+            where = devices.resolve(device)
+            extra = None if features is None else Neighbours(features, where)
+            self._made = Deployed(known, where, extra, precision=precision)
+        return self._made
+
+    def compared_with(self, features: np.ndarray) -> "DeployedOnce":
+        """The same with a further column: the distance to the nearest of training features, float32 [n, width]."""
+        if self._made is not None:
+            self._made.extra = Neighbours(features, self._made.device)
+        other = DeployedOnce(*self._args[:3], features)
+        other._made = self._made
+        return other
+
+    def __reduce__(self):
+        return DeployedOnce, self._args

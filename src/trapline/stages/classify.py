@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import polars as pl
 from trapline.core import cores, geometry
 from trapline.core.config import CropConfig
 from trapline.core.log import Log
-from trapline.engine.local import map_rows
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine, Work, map_rows
 from trapline.io import images as image_io
 from trapline.io.boxed import photo_inputs
 from trapline.io.buffers import Buffers
@@ -64,66 +66,95 @@ def classify(
     log: Log,
     read: Read | None = None,
     threads: int = 0,
+    engine: Engine = LOCAL,
 ) -> pl.DataFrame:
     """Classify the boxes of images; what is done and committed is not done again.
 
     Args:
         units: A row per image (UNITS).
-        model: The classifier, built only if there is something to do. Values are probabilities of `n_labels` labels and
-            perhaps a distance.
+        model: The classifier, called only if there is something to do, in whatever process. Values are probabilities of
+            `n_labels` labels and perhaps a distance.
         cfg: How crops are cut: as those that the classifier was trained on.
         made_with: What else decides the outcome: the checkpoint, the arithmetic.
         read: Reads an image by its key. Default: a file.
         threads: That read and decode; 0 takes one per CPU core.
+        engine: Where it runs.
 
     Returns:
         A row per box, in their order (CLASSIFIED and `scores`); and one for each image without a box, whose failure, if
         any, is why its header could not be read.
     """
-    work = _Work(cfg, Buffers(DECODED_BYTES), read or _read_file)
-    kind = pl.Array(pl.Float32, n_labels)
-
-    def score(rows: pl.DataFrame) -> pl.DataFrame:
-        if not rows.height:
-            return pl.DataFrame(schema={**CLASSIFIED, "scores": kind})
-        deployed = model()
-
-        def load(unit: dict) -> Sequence[np.ndarray | str]:
-            return work.crops(unit, deployed)
-
-        made: list[tuple] = []
-        values: list[np.ndarray] = []
-        groups = list(_groups(rows.iter_rows(named=True), batch_size))
-        for group, loaded, found in infer_many(
-            deployed, groups, load, batch_size=batch_size, device=deployed.device, threads=_threads(threads, read)
-        ):
-            rest = iter(found if found is not None else ())
-            for unit, crops in zip(group, loaded, strict=True):
-                *about, why = work.told.pop(unit["file"])
-                for box, crop in zip(unit["boxes"], crops, strict=True):
-                    failure = crop if isinstance(crop, str) else None
-                    made.append((unit["file"], box["detection"], *about, failure))
-                    values.append(next(rest) if failure is None else np.full(n_labels, np.nan, np.float32))
-                if not unit["boxes"]:
-                    made.append((unit["file"], None, *about, why))
-                    values.append(np.full(n_labels, np.nan, np.float32))
-        return _rows(made, values, n_labels)
 
     def still_good(done: pl.DataFrame) -> pl.Series:
         return ~done["failure"].str.starts_with(CANNOT_BE_HAD).fill_null(False)
 
     crops = cfg.model_dump(include={"style", "max_size", "quality", "truncated", "max_pixels"})
     return map_rows(
-        score,
+        partial(_Classifying, model, cfg, read, n_labels, batch_size, threads),
         units,
+        engine=engine,
         key="file",
         config={"version": VERSION, "crops": crops, **made_with},
         parts=parts,
         part_rows=PART_IMAGES,
         log=log,
         what="images classified",
+        gpu=True,
         still_good=still_good,
     )
+
+
+class _Classifying(Work):
+    def __init__(
+        self,
+        model: Callable[[], Deployed],
+        cfg: CropConfig,
+        read: Read | None,
+        n_labels: int,
+        batch_size: int,
+        threads: int,
+    ):
+        self._model, self._n_labels, self._batch_size = model, n_labels, batch_size
+        self._threads = _threads(threads, read)
+        self._cutting = _Cutting(cfg, Buffers(DECODED_BYTES), read or _read_file)
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        if not rows.height:
+            return pl.DataFrame(schema={**CLASSIFIED, "scores": pl.Array(pl.Float32, self._n_labels)})
+        deployed = self._model()
+
+        def load(unit: dict) -> Sequence[np.ndarray | str]:
+            return self._cutting.crops(unit, deployed)
+
+        made: list[tuple] = []
+        values: list[np.ndarray] = []
+        groups = list(_groups(rows.iter_rows(named=True), self._batch_size))
+        for group, loaded, found in infer_many(
+            deployed, groups, load, batch_size=self._batch_size, device=deployed.device, threads=self._threads
+        ):
+            rest = iter(found if found is not None else ())
+            for unit, crops in zip(group, loaded, strict=True):
+                *about, why = self._cutting.told.pop(unit["file"])
+                for box, crop in zip(unit["boxes"], crops, strict=True):
+                    failure = crop if isinstance(crop, str) else None
+                    made.append((unit["file"], box["detection"], *about, failure))
+                    values.append(next(rest) if failure is None else self._no_score())
+                if not unit["boxes"]:
+                    made.append((unit["file"], None, *about, why))
+                    values.append(self._no_score())
+        return _rows(made, values, self._n_labels)
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        units = rows.select("file", "boxes").iter_rows()
+        made = [
+            (file, box and box["detection"], None, None, None, reason)
+            for file, boxes in units
+            for box in boxes or [None]
+        ]
+        return _rows(made, [self._no_score()] * len(made), self._n_labels)
+
+    def _no_score(self) -> np.ndarray:
+        return np.full(self._n_labels, np.nan, np.float32)
 
 
 def _threads(asked: int, read: Read | None) -> int:
@@ -154,7 +185,7 @@ def _rows(made: list[tuple], values: list[np.ndarray], n_labels: int) -> pl.Data
     ).select(*CLASSIFIED, "scores")
 
 
-class _Work:
+class _Cutting:
     """What the threads that load share."""
 
     def __init__(self, cfg: CropConfig, buffers: Buffers, read: Read):

@@ -1,7 +1,8 @@
 """Files and boxes -> crops: one JPEG per box, each image decoded once for all its boxes, and no further than needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -11,7 +12,8 @@ from trapline.core import geometry, schemas
 from trapline.core.config import CropConfig
 from trapline.core.log import Log
 from trapline.core.versions import VERSIONS
-from trapline.engine.local import map_rows
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine, Work, map_rows
 from trapline.io import atomic
 from trapline.io import crops as crop_io
 from trapline.io import images as image_io
@@ -25,6 +27,7 @@ from trapline.io.photo import Photo, Picture
 PART_IMAGES = 64
 STREAMED_PART_IMAGES = 32  # what a kill can cost is fetched again
 STREAMING_WORKERS = 16  # most of their time they wait for the store
+STREAMING_CORES = 0.25  # of a process of a cluster
 DECODED_BYTES = 160_000_000  # pixels in memory at a time, whatever the number of workers
 CANNOT_BE_HAD = "cannot be had now: "  # such an image is tried again the next time
 
@@ -47,6 +50,7 @@ def crop(
     remote: pl.DataFrame | None = None,
     read_remote: Read | None = None,
     hash_frames: bool = True,
+    engine: Engine = LOCAL,
 ) -> pl.DataFrame:
     """Cut every box out of its image (geometry.crop_window) and store it as crops_dir / crop_id.
 
@@ -58,22 +62,15 @@ def crop(
         names: box_id and crop_id of every box. Default: as the field names crops.
         remote: image_id, place, key and failure of images that are read from their store, cropped and forgotten.
         read_remote: Reads such an image, given place and key.
+        engine: Where it runs.
         hash_frames: Make the `frame_hash` of every image, by which split finds frames that two places share. It needs
             the upper three quarters of the image; without it no row below the lowest box is decoded.
 
     Returns:
         CROPS rows, one per box. A box that gives no crop has its `failure`, and no path.
     """
-    work = _Work(cfg, root, crops_dir, Buffers(DECODED_BYTES), read_remote, hash_frames)
-    stopped = Event()
     units = _units(images, files, boxes, named(images, boxes) if names is None else names, remote)
     streaming = units["place"].count() > 0
-
-    def make(rows: pl.DataFrame) -> pl.DataFrame:
-        made = [row for unit in rows.iter_rows(named=True) if not stopped.is_set() for row in work.crop_image(unit)]
-        crops = pl.DataFrame(made, schema=schemas.CROPS.columns, orient="row")
-        atomic.sync(crops_dir / path for path in crops["path"].drop_nulls())
-        return crops
 
     def still_there(done: pl.DataFrame) -> pl.Series:
         there = [path is None or (crops_dir / path).is_file() for path in done["path"]]
@@ -83,8 +80,9 @@ def crop(
     if not hash_frames:
         config["hash_frames"] = False
     crops = map_rows(
-        make,
+        partial(_Cropping, cfg, root, crops_dir, read_remote, hash_frames),
         units,
+        engine=engine,
         key="image_id",
         config=config,
         parts=parts,
@@ -92,8 +90,8 @@ def crop(
         log=log,
         what="images cropped",
         workers=max(workers, STREAMING_WORKERS) if streaming else workers,
+        cores=STREAMING_CORES if streaming else 1,
         still_good=still_there,
-        stop=stopped.set,
     )
     unclear = crops.filter(pl.col("frame_unclear"))
     if unclear.height:
@@ -179,8 +177,30 @@ def _units(
     )
 
 
+class _Cropping(Work):
+    def __init__(self, cfg: CropConfig, root: Path, crops_dir: Path, read_remote: Read | None, hash_frames: bool):
+        self._cropper = _Cropper(cfg, root, crops_dir, Buffers(DECODED_BYTES), read_remote, hash_frames)
+        self._stopped = Event()
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        units = (unit for unit in rows.iter_rows(named=True) if not self._stopped.is_set())
+        crops = _table(row for unit in units for row in self._cropper.crop_image(unit))
+        atomic.sync(self._cropper.crops_dir / path for path in crops["path"].drop_nulls())
+        return crops
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        return _table(_failed(box, unit, reason) for unit in rows.iter_rows(named=True) for box in unit["boxes"])
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+def _table(rows: Iterable[tuple]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=schemas.CROPS.columns, orient="row")
+
+
 @dataclass(frozen=True)
-class _Work:
+class _Cropper:
     """What every thread shares."""
 
     cfg: CropConfig

@@ -6,6 +6,7 @@ fetched below its own folder. Fetched files never expire: what is committed and 
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from trapline.core.config import FetchConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
 from trapline.core.paths import distinct_names, unsafe_reason
-from trapline.engine.local import PartlyDone, map_rows, with_fingerprints
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine, PartlyDone, Work, map_rows, with_fingerprints
 from trapline.io import downloads
 from trapline.io.downloads import Brought, Downloads, Wanted
 from trapline.io.ledger import FINGERPRINT, Parts
@@ -38,6 +40,7 @@ def fetch(
     stores: Mapping[str, str] | None = None,
     cfg: FetchConfig | None = None,
     parts: Parts | None = None,
+    engine: Engine = LOCAL,
 ) -> pl.DataFrame:
     """Find the file of every image below its dataset's folder, under `file_name`; fetch it there where it is remote.
 
@@ -47,6 +50,7 @@ def fetch(
         stores: Dataset -> URL that its images are fetched from; those of other datasets lie in their folders already.
         cfg: Credentials, concurrency and budgets of the fetching.
         parts: Where what is fetched is committed.
+        engine: Where fetching runs.
 
     Returns:
         FILES rows, one per image, sorted; `failure` where there is no such file. `checksum` stands for the content a
@@ -63,7 +67,7 @@ def fetch(
     files = [_find(images.filter(~away), local, root, log)] if local or not remote else []
     if remote:
         assert parts is not None, "fetching needs a place for its parts"
-        files.append(_bring(images.filter(away), folders, remote, cfg or FetchConfig(), root, parts, log))
+        files.append(_bring(images.filter(away), folders, remote, cfg or FetchConfig(), root, parts, log, engine))
     return pl.concat(files).sort("image_id")
 
 
@@ -96,6 +100,7 @@ def _bring(
     root: Path,
     parts: Parts,
     log: Log,
+    engine: Engine,
 ) -> pl.DataFrame:
     """FILES rows of remote images: in two rounds, so that a few slow ones do not hold up the rest."""
     wanted = _wanted(images, folders, stores, cfg)
@@ -110,10 +115,10 @@ def _bring(
     for patient in (False, True):
         if files.height == units.height and patient:
             break
-        work = Downloads(cfg, root, on_disk, proven, patient)
         files = map_rows(
-            lambda rows, work=work: _bring_part(rows, work),
+            partial(_Fetching, cfg, root, on_disk, proven, patient),
             units,
+            engine=engine,
             key="image_id",
             config={},
             parts=parts,
@@ -122,9 +127,10 @@ def _bring(
             what="images fetched" if not patient else "slow images fetched",
             workers=WORKERS,
             still_good=lambda done: done["failure"].is_not_null() | _stands(done, root),
-            stop=work.stop,
         )
-        on_disk, proven = work.on_disk, proven | work.came_from
+        came = files.drop_nulls("bytes")
+        on_disk = int(came["bytes"].sum())
+        proven |= frozenset(units.join(came, on="image_id", how="semi")["place"])
     files = pl.concat([files, hopeless.select("image_id", "path", "failure")], how="diagonal")
     files = files.select(list(schemas.FILES.columns))
     _account(images, files, stores, log)
@@ -152,11 +158,24 @@ def _wanted(
     )
 
 
-def _bring_part(rows: pl.DataFrame, work: Downloads) -> pl.DataFrame:
-    try:
-        return _rows(work.bring([Wanted(**row) for row in rows.iter_rows(named=True)]) if rows.height else [])
-    except downloads.Incomplete as incomplete:
-        raise PartlyDone(_rows(incomplete.done), incomplete.reason) from None
+class _Fetching(Work):
+    def __init__(self, cfg: FetchConfig, root: Path, on_disk: int, proven: frozenset[str], patient: bool):
+        self._downloads = Downloads(cfg, root, on_disk, proven, patient)
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        wanted = [Wanted(**row) for row in rows.iter_rows(named=True)]
+        try:
+            return _rows(self._downloads.bring(wanted) if wanted else [])
+        except downloads.Incomplete as incomplete:
+            raise PartlyDone(_rows(incomplete.done), incomplete.reason) from None
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        return _rows(
+            [Brought(image_id, path, failure=reason) for image_id, path in rows.select("image_id", "path").iter_rows()]
+        )
+
+    def stop(self) -> None:
+        self._downloads.stop()
 
 
 def _rows(brought: Sequence[Brought]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from trapline.core.copies import MOST_EXACT, copies
 from trapline.core.issues import clocks, labels, neighbours, overlaps, pictures, rows, shares
 from trapline.core.log import Log
 from trapline.core.neighbours import unit
-from trapline.engine.local import map_rows
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Work, map_rows
 from trapline.io import quality
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
@@ -30,14 +32,10 @@ def measures(
 ) -> pl.DataFrame:
     """Blur, light and padding of every crop: crop_id and MEASURES; nulls where the file could not be read."""
 
-    def measured(part: pl.DataFrame) -> pl.DataFrame:
-        found = [_measure(crops_dir / crop_id, max_pixels) for crop_id in part["crop_id"]]
-        columns = {name: [getattr(one, name, None) for one in found] for name in MEASURES}
-        return pl.DataFrame({"crop_id": part["crop_id"], **columns}, schema={"crop_id": pl.String, **MEASURES})
-
     table = map_rows(
-        measured,
+        partial(_Measuring, crops_dir, max_pixels),
         with_file_state(crops.select("crop_id"), crops_dir),
+        engine=LOCAL,
         key="crop_id",
         config={"version": MEASURES_VERSION, "max_pixels": max_pixels},
         parts=parts,
@@ -49,6 +47,21 @@ def measures(
     unread = table["padding"].null_count()
     log.account("crops", crops.height, "measured", table.height - unread, {"could not be read": unread})
     return table
+
+
+class _Measuring(Work):
+    def __init__(self, crops_dir: Path, max_pixels: int):
+        self._crops_dir, self._max_pixels = crops_dir, max_pixels
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return self._rows(rows, [_measure(self._crops_dir / crop_id, self._max_pixels) for crop_id in rows["crop_id"]])
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        return self._rows(rows, [None] * rows.height)
+
+    def _rows(self, rows: pl.DataFrame, found: Sequence[quality.Quality | None]) -> pl.DataFrame:
+        columns = {name: [getattr(one, name, None) for one in found] for name in MEASURES}
+        return pl.DataFrame({"crop_id": rows["crop_id"], **columns}, schema={"crop_id": pl.String, **MEASURES})
 
 
 def _measure(path: Path, max_pixels: int) -> quality.Quality | None:

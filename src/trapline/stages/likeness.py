@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 
 from trapline.core.likeness import threshold
 from trapline.core.log import Log
-from trapline.engine.local import map_rows
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Work, map_rows
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
 from trapline.learn.deployed import Deployed
@@ -61,31 +63,10 @@ def likeness(
     picked = {"train": _some(train, MOST_TRAIN), "val": _some(val, MOST_VAL)}
     crops = pl.concat([ids.alias("crop_id") for ids in picked.values()]).unique(maintain_order=True)
 
-    def features(rows: pl.DataFrame) -> pl.DataFrame:
-        if not rows.height:
-            return pl.DataFrame(schema={"crop_id": pl.String, "features": pl.Array(pl.Float32, 1)})
-        deployed = model()
-
-        def load(path: Path) -> Sequence[np.ndarray | str]:
-            try:
-                return (load_for_evaluation(path, deployed.transform),)
-            except ImageFailure as failure:
-                return (str(failure),)
-
-        paths = [crops_dir / crop_id for crop_id in rows["crop_id"]]
-        groups = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
-        found = []
-        for _, loaded, values in infer_many(
-            deployed.features, groups, load, batch_size=batch_size, device=deployed.device
-        ):
-            width = values.shape[1] if values is not None else deployed.width
-            rest = iter(values if values is not None else ())
-            found += [np.full(width, np.nan, np.float32) if isinstance(crop, str) else next(rest) for (crop,) in loaded]
-        return pl.DataFrame({"crop_id": rows["crop_id"], "features": as_arrays(np.stack(found), len(found[0]))})
-
     table = map_rows(
-        features,
+        partial(_Features, model, crops_dir, batch_size),
         with_file_state(crops.to_frame(), crops_dir),
+        engine=LOCAL,
         key="crop_id",
         config={"version": VERSION, **made_with},
         parts=parts,
@@ -106,6 +87,36 @@ def likeness(
     ])  # fmt: skip
     least = threshold(distances)
     return None if least is None else Likeness(known["train"], least)
+
+
+class _Features(Work):
+    def __init__(self, model: Callable[[], Deployed], crops_dir: Path, batch_size: int):
+        self._model, self._crops_dir, self._batch_size = model, crops_dir, batch_size
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        if not rows.height:
+            return pl.DataFrame(schema={"crop_id": pl.String, "features": pl.Array(pl.Float32, 1)})
+        deployed, batch_size = self._model(), self._batch_size
+
+        def load(path: Path) -> Sequence[np.ndarray | str]:
+            try:
+                return (load_for_evaluation(path, deployed.transform),)
+            except ImageFailure as failure:
+                return (str(failure),)
+
+        paths = [self._crops_dir / crop_id for crop_id in rows["crop_id"]]
+        groups = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+        found = []
+        for _, loaded, values in infer_many(
+            deployed.features, groups, load, batch_size=batch_size, device=deployed.device
+        ):
+            width = values.shape[1] if values is not None else deployed.width
+            rest = iter(values if values is not None else ())
+            found += [np.full(width, np.nan, np.float32) if isinstance(crop, str) else next(rest) for (crop,) in loaded]
+        return pl.DataFrame({"crop_id": rows["crop_id"], "features": as_arrays(np.stack(found), len(found[0]))})
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        return rows.select("crop_id", features=pl.lit(None, pl.Array(pl.Float32, self._model().width)))
 
 
 def _some(ids: pl.Series, most: int) -> pl.Series:

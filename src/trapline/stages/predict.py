@@ -1,18 +1,21 @@
 """predict: scores of crops by a checkpoint, through the one inference loop."""
 
-from functools import cache
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
+from torch import nn
 
 from trapline.core.config import PredictConfig
 from trapline.core.log import Log
 from trapline.core.schemas import PREDICTIONS
 from trapline.core.versions import VERSIONS
-from trapline.engine.local import map_rows
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine, Work, map_rows
 from trapline.io.ledger import Parts, file_digest
 from trapline.learn import checkpoint as checkpoints
 from trapline.learn import device as devices
+from trapline.learn.checkpoint import Checkpoint
 from trapline.learn.infer import infer
 from trapline.learn.others import OtherClassifier
 from trapline.learn.rows import as_arrays, with_file_state
@@ -28,6 +31,7 @@ def predict(
     crops_dir: Path,
     parts: Parts,
     log: Log,
+    engine: Engine = LOCAL,
 ) -> pl.DataFrame:
     """Score crops with a checkpoint; crops that were scored before are not scored again.
 
@@ -47,38 +51,51 @@ def predict(
     """
     other = isinstance(checkpoint, OtherClassifier)
     known = checkpoint if other else checkpoints.load(checkpoint)
-    device = devices.resolve(cfg.device)
-    network = cache(lambda: known.network().to(device))  # built only if there is something to do
-    scores_type = pl.Array(pl.Float32, len(known.labels))
-
-    def score(rows: pl.DataFrame) -> pl.DataFrame:
-        if not rows.height:
-            return PREDICTIONS.empty().cast({"scores": scores_type})
-        paths = [crops_dir / crop_id for crop_id in rows["crop_id"]]
-        found, failures = infer(
-            network(),
-            known.transform,
-            paths,
-            "scores",
-            batch_size=cfg.batch_size,
-            device=device,
-            multilabel=known.multilabel,
-        )
-        return pl.DataFrame(
-            {
-                "crop_id": rows["crop_id"],
-                "scores": as_arrays(found, len(known.labels)),
-                "failure": pl.Series(failures, dtype=pl.String),
-            }
-        )
-
-    rows = with_file_state(crop_ids.select("crop_id"), crops_dir)
     config = {"version": VERSIONS["predict"], "checkpoint": file_digest(checkpoint.path if other else checkpoint)}
     if other:  # a checkpoint says these itself
         config |= {"transform": known.transform.as_dict(), "probabilities": checkpoint.probabilities}
     table = map_rows(
-        score, rows, key="crop_id", config=config, parts=parts, part_rows=PART_ROWS, log=log, what="crops scored"
+        partial(_Scoring, known, cfg, crops_dir),
+        with_file_state(crop_ids.select("crop_id"), crops_dir),
+        engine=engine,
+        key="crop_id",
+        config=config,
+        parts=parts,
+        part_rows=PART_ROWS,
+        log=log,
+        what="crops scored",
+        gpu=cfg.device != "cpu",
     )
     failed = table["failure"].count()
     log.account("crops", crop_ids.height, "predictions", table.height - failed, {"could not be read": failed})
     return PREDICTIONS.check(table)
+
+
+class _Scoring(Work):
+    def __init__(self, known: Checkpoint | OtherClassifier, cfg: PredictConfig, crops_dir: Path):
+        self._known, self._cfg, self._crops_dir = known, cfg, crops_dir
+        self._device = devices.resolve(cfg.device)
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return self._known.network().to(self._device)
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        if not rows.height:
+            return PREDICTIONS.empty().cast({"scores": pl.Array(pl.Float32, len(self._known.labels))})
+        found, failures = infer(
+            self._network,
+            self._known.transform,
+            [self._crops_dir / crop_id for crop_id in rows["crop_id"]],
+            "scores",
+            batch_size=self._cfg.batch_size,
+            device=self._device,
+            multilabel=self._known.multilabel,
+        )
+        scores = as_arrays(found, len(self._known.labels))
+        failure = pl.Series(failures, dtype=pl.String)
+        return pl.DataFrame({"crop_id": rows["crop_id"], "scores": scores, "failure": failure})
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        none = pl.lit(None, pl.Array(pl.Float32, len(self._known.labels)))
+        return rows.select("crop_id", scores=none, failure=pl.lit(reason))

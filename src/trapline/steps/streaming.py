@@ -1,6 +1,5 @@
 """Images that stay in their store: the fetch step notes where they are, the crop step reads them there."""
 
-import threading
 from typing import Any
 
 import polars as pl
@@ -8,8 +7,8 @@ import polars as pl
 from trapline.core import schemas
 from trapline.core.addresses import addresses
 from trapline.core.config import FetchConfig
-from trapline.io import objects
 from trapline.io.ledger import fingerprint
+from trapline.io.objects import Stores
 from trapline.steps.step import Context
 
 
@@ -30,21 +29,4 @@ def source(context: Context) -> dict[str, Any]:
     if not cfg.stream:
         return {}
     remote = addresses(context.table("images"), context.stores(cfg), cfg.key)
-    return {"remote": remote, "read_remote": _Stores(cfg).read}
-
-
-class _Stores:
-    """Opened stores by their URL, opened when first asked for; for any number of threads."""
-
-    def __init__(self, cfg: FetchConfig):
-        self._cfg = cfg
-        self._opened: dict[str, objects.Store] = {}
-        self._lock = threading.Lock()
-
-    def read(self, place: str, key: str) -> bytes:
-        """An image's bytes, whole and verified. Raises as objects.Store.read."""
-        with self._lock:
-            if place not in self._opened:
-                self._opened[place] = objects.open_store(place, self._cfg)
-            store = self._opened[place]
-        return store.read(key)
+    return {"remote": remote, "read_remote": Stores(cfg).read}

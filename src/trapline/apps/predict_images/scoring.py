@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -18,8 +18,7 @@ from trapline.core.places import clock
 from trapline.io import objects
 from trapline.io.ledger import Parts, file_digest, fingerprint
 from trapline.learn import device as devices
-from trapline.learn.deployed import Deployed, arithmetic
-from trapline.learn.neighbours import Neighbours
+from trapline.learn.deployed import DeployedOnce, arithmetic
 from trapline.learn.rows import with_values
 from trapline.stages.classify import classify
 
@@ -50,22 +49,18 @@ class Scoring:
         self.placed = 0  # images that `told` names
         device = devices.resolve(predict_cfg.device)
         made_with = {"checkpoint": file_digest(found.path), "arithmetic": str(arithmetic(device, cfg.precision))}
-        model = cache(lambda: Deployed(found.known, device, precision=cfg.precision))
+        model = DeployedOnce(found.known, predict_cfg.device, cfg.precision)
         training = training_of(found, model, made_with, self._batch, log) if cfg.compare else None
         self._least = training.threshold if training is not None else None
 
-        @cache
-        def comparing() -> Deployed:
-            if training is None:
-                return model()
-            deployed = model()
-            deployed.extra = Neighbours(training.features, device)
-            return deployed
-
-        self._model = comparing
+        self._model = model if training is None else model.compared_with(training.features)
         compared = "" if training is None else fingerprint([training.threshold, training.features.shape])
         self._made_with = {**made_with, "device": device.type, "compared": compared}
-        self._read = None if place.folder is not None else objects.open_store(place.where, cfg.store()).read
+        self._read = None
+        if place.folder is None:
+            stores = objects.Stores(cfg.store())
+            stores.open(place.where)  # what it refuses is said before the work begins
+            self._read = partial(stores.read, place.where)
 
     def rows(self, piece: Piece, number: int, advance: Advance) -> pl.DataFrame:
         """DETECTION_SCORES rows, `unlike` and sizes of a piece; an image's together, in their order."""

@@ -1,0 +1,208 @@
+"""The contract of every engine: a function of rows, run over the rows that are not done yet, each part committed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import msgspec
+import polars as pl
+
+from trapline.core.log import Advance, Log
+from trapline.io.ledger import FINGERPRINT, Parts, fingerprint
+
+TRIES = 3  # processes that may die of a row before it is given up
+
+
+class PartlyDone(Exception):
+    """Raised by a work that has to end before all rows of its part are done: the rows that are get committed.
+
+    Args:
+        rows: Output rows of what is done.
+        reason: What ends the stage; raised in its turn.
+    """
+
+    def __init__(self, rows: pl.DataFrame, reason: BaseException):
+        super().__init__(str(reason))
+        self.rows = rows
+        self.reason = reason
+
+
+class Work(ABC):
+    """What a stage does with some of its rows. Made once in each process of an engine, by what `Job.make` says.
+
+    A module's class, whose arguments can be pickled: other processes, perhaps on other machines, make their own.
+    """
+
+    @abstractmethod
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Output rows that carry the key, any number of them per row; a row left out has its turn again with the next
+        call. Of no rows, no rows. For any number of threads at a time. May raise PartlyDone."""
+
+    @abstractmethod
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        """Output rows of rows that no process survives."""
+
+    def stop(self) -> None:  # noqa: B027 (most have nothing to stop)
+        """Called when the work is broken off, before it is waited for; makes it end soon."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that one process works on at a time, their fingerprints among them."""
+
+    rows: pl.DataFrame
+    deaths: int = 0  # of processes that had this very piece
+
+    def after_death(self) -> "list[Piece]":
+        """What to try next: each half by itself, until it is known which row it is; nothing once that has had its
+        tries."""
+        middle = self.rows.height // 2
+        if middle:
+            return [Piece(self.rows[:middle]), Piece(self.rows[middle:])]
+        return [replace(self, deaths=self.deaths + 1)] if self.deaths + 1 < TRIES else []
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a piece: output rows, and what ended it before its end, if anything did."""
+
+    rows: pl.DataFrame | None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine is to run.
+
+    Args:
+        make: Makes the work, in whatever process.
+        todo: What is to be done, with fingerprints; `part_rows` rows are a part.
+        parts: Where what is finished is committed.
+        workers: Threads, for an engine of this machine.
+        cores: CPU cores that a process of its own needs, for an engine of several.
+        gpu: Whether it is quicker on a GPU.
+    """
+
+    make: Callable[[], Work]
+    todo: pl.DataFrame
+    part_rows: int
+    key: str
+    parts: Parts
+    advance: Advance
+    log: Log
+    workers: int = 1
+    cores: float = 1.0
+    gpu: bool = False
+
+    def pieces(self, rows: pl.DataFrame) -> Iterator[Piece]:
+        """Some of the rows in parts, made when they are asked for."""
+        return (Piece(rows.slice(start, self.part_rows)) for start in range(0, rows.height, self.part_rows))
+
+    def settle(self, piece: Piece, outcome: Outcome) -> pl.DataFrame:
+        """Commit what is done of a piece, and return it; raise what ended it."""
+        done = pl.DataFrame() if outcome.rows is None else self._commit(piece, outcome.rows)
+        if outcome.error is not None:
+            raise outcome.error
+        return done
+
+    def give_up(self, piece: Piece, how: str) -> pl.DataFrame:
+        """Commit the failure of a row whose processes died, and return it."""
+        reason = f"the process that reads it dies ({how}; tried {TRIES} times)"
+        return self._commit(piece, self.make().failed(piece.rows.drop(FINGERPRINT), reason))
+
+    def _commit(self, piece: Piece, output: pl.DataFrame) -> pl.DataFrame:
+        output = output.join(piece.rows.select(self.key, FINGERPRINT), on=self.key, how="left")
+        if output.height:
+            self.parts.commit(output)
+        return output
+
+
+class Engine(Protocol):
+    """Runs the pieces of a job, somewhere."""
+
+    def run(self, job: Job) -> list[pl.DataFrame]:
+        """Run and commit every piece; returns what was committed, in any order.
+
+        Raises:
+            Whatever ends a piece; what was committed before stays.
+        """
+        ...
+
+
+def attempt(work: Work, rows: pl.DataFrame) -> Outcome:
+    """Do a piece in this process. Errors are part of the outcome, so that they travel."""
+    try:
+        return Outcome(work(rows.drop(FINGERPRINT)))
+    except PartlyDone as partly:
+        return Outcome(partly.rows, partly.reason)
+    except BaseException as error:  # KeyboardInterrupt too: it ends the stage from any thread
+        return Outcome(None, error)
+
+
+def map_rows(
+    make: Callable[[], Work],
+    rows: pl.DataFrame,
+    *,
+    engine: Engine,
+    key: str,
+    config: Mapping[str, object],
+    parts: Parts,
+    part_rows: int,
+    log: Log,
+    what: str,
+    workers: int = 1,
+    cores: float = 1.0,
+    gpu: bool = False,
+    still_good: Callable[[pl.DataFrame], pl.Series] | None = None,
+) -> pl.DataFrame:
+    """Do the work of the rows that are not done yet, part by part, and return the outputs of all rows.
+
+    The outputs are the same whatever the engine.
+
+    Args:
+        make: Makes the work, in every process that takes part; picklable.
+        rows: One row per unit of work. Everything in a row is part of its fingerprint.
+        engine: Where it runs.
+        key: Column that names a row, unique.
+        config: JSON-able settings that change the output, the stage's integer VERSION among them.
+        parts: Where finished parts are committed.
+        part_rows: Rows per part: what a kill can cost, per worker.
+        what: What is being done, for the progress bar ("crops made").
+        workers, cores, gpu: As `Job`.
+        still_good: Given committed output rows, says which still stand (their files exist). A row of which any
+            output does not is run again.
+
+    Returns:
+        Output rows in the order of `rows`, without the ledger's own column.
+    """
+    rows = with_fingerprints(rows, config)
+    done = parts.read(rows.select(key, FINGERPRINT))
+    if done is not None and still_good is not None:
+        lost = done.filter(~still_good(done)).select(key).unique()
+        done = done.join(lost, on=key, how="anti")
+    todo = rows if done is None else rows.join(done.select(key).unique(), on=key, how="anti", maintain_order="left")
+    outputs = [] if done is None or not done.height else [done]
+    if todo.height and still_good is not None:
+        # What these rows were made into under other settings is about to be overwritten. Were that remembered, a
+        # kill and a return to those settings would take the new files for the old ones.
+        parts.forget(pl.col(key).is_in(todo[key].to_list()))
+    if todo.height:
+        with log.progress(what, todo.height) as advance:
+            job = Job(make, todo, part_rows, key, parts, advance, log, workers, cores, gpu)
+            outputs += [output for output in engine.run(job) if output.height]
+    if not outputs:
+        return make()(rows.drop(FINGERPRINT).clear())
+    place = rows.select(key).with_row_index("_place")
+    table = pl.concat(outputs, how="vertical").unique(maintain_order=True)
+    table = table.join(place, on=key, how="left").sort("_place", maintain_order=True).drop("_place")
+    parts.settle(table)
+    return table.drop(FINGERPRINT)
+
+
+def with_fingerprints(rows: pl.DataFrame, config: Mapping[str, object]) -> pl.DataFrame:
+    """`rows` plus the fingerprint of each: of the row's values and of the config."""
+    prefix = fingerprint(dict(config))
+    encoder = msgspec.json.Encoder(order="sorted")
+    prints = [fingerprint(f"{prefix} {encoder.encode(row).decode()}") for row in rows.iter_rows(named=True)]
+    return rows.with_columns(pl.Series(FINGERPRINT, prints, dtype=pl.String))
