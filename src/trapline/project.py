@@ -15,6 +15,7 @@ from trapline.core.errors import InputError, RunIsStale, TooManyFailures
 from trapline.core.issues.labels import MARGIN
 from trapline.core.log import Log
 from trapline.core.versions import OPTIONAL, STAGES, VERSIONS
+from trapline.engine.choice import EngineName, engine_of
 from trapline.io import project_file, tables
 from trapline.io.layout import Layout
 from trapline.io.ledger import Parts, Record, Records, lock
@@ -55,16 +56,26 @@ class Project:
     Args:
         root: The folder that holds trapline.yaml.
         log: Where stages speak to; by default silent, in a notebook below the cell.
+        engine: Where fetch, crop, embed, train and predict run: this machine, or a Ray cluster.
+        address: HOST:PORT of the cluster's head. Default: RAY_ADDRESS, or the cluster that this machine belongs to.
 
     Raises:
         InputError: There is no project, or its trapline.yaml has problems (all are listed).
     """
 
-    def __init__(self, root: str | Path = ".", log: Log | None = None):
+    def __init__(
+        self,
+        root: str | Path = ".",
+        log: Log | None = None,
+        *,
+        engine: EngineName = "local",
+        address: str | None = None,
+    ):
         self.layout = Layout(Path(root).expanduser().resolve())
         self.config: ProjectConfig = project_file.read(self.layout.config)
         self.log = log or (NotebookLog() if in_notebook() else Log())
         self.records = Records(self.layout.records)
+        self.engine = engine_of(engine, address, root=self.layout.root)
 
     def __repr__(self) -> str:
         lines = [f"{status.stage:9} {status.state}" for status in self.status()]
@@ -257,7 +268,7 @@ class Project:
     # -- how a stage stands ---------------------------------------------------------------------------------------
 
     def _context(self) -> Context:
-        return Context(self.layout, self.config, self.records)
+        return Context(self.layout, self.config, self.records, self.engine)
 
     def _section(self, stage: str, options: Options) -> Section:
         """The stage's section of trapline.yaml with options put over it, validated as a whole."""

@@ -1,6 +1,7 @@
 """What the commands share: options that many take, and the end of many."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,8 @@ from cyclopts import Parameter
 
 from trapline.core import config
 from trapline.core.errors import InputError
+from trapline.engine.choice import EngineName
+from trapline.io.console import ConsoleLog
 from trapline.project import Project
 
 Save = Annotated[bool, Parameter(negative=(), help="Write these options into trapline.yaml.")]
@@ -17,6 +20,29 @@ ProjectFolder = Annotated[Path, Parameter(name=["--project", "-p"], help="The pr
 MaxFailures = Annotated[
     int | None, Parameter(help="Images that may fail before the exit code is 3. Default: from trapline.yaml.")
 ]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where the work runs.
+
+    Args:
+        engine: This machine, or a Ray cluster.
+        address: HOST:PORT of the cluster's head. Default: RAY_ADDRESS, or the cluster that this machine belongs
+            to; where there is none, one is started on this machine.
+    """
+
+    engine: EngineName = "local"
+    address: str | None = None
+
+
+Where = Annotated[EngineOptions | None, Flat]
+
+
+def open_project(project: Path, where: EngineOptions | None = None) -> Project:
+    """The project, to work in it where the options say."""
+    where = where or EngineOptions()
+    return Project(project, ConsoleLog(), engine=where.engine, address=where.address)
 
 
 def show_report(project: Project) -> None:

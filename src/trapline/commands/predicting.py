@@ -6,9 +6,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from trapline.commands.options import EngineOptions
 from trapline.core import config
 from trapline.core.errors import InputError, TooManyFailures
 from trapline.core.new_images import NewImagesConfig
+from trapline.core.urls import is_url
+from trapline.engine.choice import engine_of
 from trapline.io.console import ConsoleLog
 from trapline.project import Project
 
@@ -27,6 +30,7 @@ def predict_new(
     locations: Path | None,
     utc_offset: str | None,
     decide: Path | None,
+    where: EngineOptions | None,
     project: Path,
     max_failures: int,
 ) -> None:
@@ -38,10 +42,14 @@ def predict_new(
     from trapline.apps.predict_images import Package, predict_images
 
     log = ConsoleLog()
+    where = where or EngineOptions()
+    given = images if images is not None else str(crops)
+    folder = None if is_url(given) else Path(given)
     found = predict_images(
-        images if images is not None else str(crops), out, new, cfg, detections=detections, crops=crops is not None,
+        given, out, new, cfg, detections=detections, crops=crops is not None,
         to=to, label_mapping=label_mapping, images_table=images_table, package=Package(locations, utc_offset),
         decide=decide, project=project, log=log,
+        engine=engine_of(where.engine, where.address, folder=folder),
     )  # fmt: skip
     for path in found.outputs:
         log.note(f"wrote {path}")

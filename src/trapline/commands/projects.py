@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from trapline.commands.options import MaxFailures, ProjectFolder, plain, show_report
+from trapline.commands.options import MaxFailures, ProjectFolder, Where, open_project, plain, show_report
 from trapline.core.errors import InputError, TraplineError
 from trapline.io.console import ConsoleLog
 from trapline.project import Project, StageStatus
@@ -68,6 +68,7 @@ def run(
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     retrain: Annotated[bool, Parameter(negative=())] = False,
     max_failures: MaxFailures = None,
+    where: Where = None,
     project: ProjectFolder = Path("."),
 ) -> None:
     """Bring the whole project up to date: ingest, fetch, crop, dataset, split, train, predict, evaluate.
@@ -77,7 +78,7 @@ def run(
         from_: First stage to look at; earlier ones are taken as they are.
         retrain: Train again where the run no longer matches its inputs.
     """
-    opened = Project(project, ConsoleLog())
+    opened = open_project(project, where)
     try:
         opened.run(until, from_, retrain=retrain, max_failures=max_failures)
     finally:

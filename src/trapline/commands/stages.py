@@ -6,7 +6,19 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from trapline.commands.options import Flag, Flat, MaxFailures, ProjectFolder, Save, given, only_with, show_report
+from trapline.commands.options import (
+    EngineOptions,
+    Flag,
+    Flat,
+    MaxFailures,
+    ProjectFolder,
+    Save,
+    Where,
+    given,
+    only_with,
+    open_project,
+    show_report,
+)
 from trapline.core import config
 from trapline.core.errors import InputError, TooManyFailures
 from trapline.core.new_images import NewImagesConfig
@@ -24,9 +36,10 @@ def _make(
     save: bool,
     max_failures: int | None,
     earlier_options: Mapping[str, Mapping[str, object]] | None = None,
+    where: EngineOptions | None = None,
 ) -> None:
     """Run one stage with options, after the stale ones before it."""
-    opened = Project(project, ConsoleLog())
+    opened = open_project(project, where)
     if save and options:
         opened.save(stage, options)
         options = {}
@@ -61,6 +74,7 @@ def fetch(
     retry_failed: Annotated[
         bool, Parameter(negative=(), help="Try again the images that failed, and only those.")
     ] = False,
+    where: Where = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
@@ -69,7 +83,7 @@ def fetch(
     if retry_failed:
         opened = Project(project, ConsoleLog())
         opened.log.note(f"{opened.retry_failed():,} images that failed are tried again")
-    _make("fetch", given(cfg), project, save, max_failures)
+    _make("fetch", given(cfg), project, save, max_failures, where=where)
 
 
 def crop(
@@ -82,6 +96,7 @@ def crop(
     out: Path | None = None,
     threshold: float | None = None,
     categories: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    where: Where = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
@@ -116,7 +131,8 @@ def crop(
         opened.check_crops()
     if stream and save:
         opened.save("fetch", {"stream": True})
-    _make("crop", given(cfg), project, save, max_failures, {"fetch": {"stream": True}} if stream else None)
+    earlier = {"fetch": {"stream": True}} if stream else None
+    _make("crop", given(cfg), project, save, max_failures, earlier, where=where)
 
 
 def dataset(
@@ -151,12 +167,13 @@ def split(
 def embed(
     *,
     cfg: Annotated[config.EmbedConfig | None, Flat] = None,
+    where: Where = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
 ) -> None:
     """Compute features of every crop with a frozen model."""
-    _make("embed", given(cfg), project, save, max_failures)
+    _make("embed", given(cfg), project, save, max_failures, where=where)
 
 
 def train(
@@ -206,6 +223,7 @@ def predict(
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
     probabilities: Annotated[bool, Flag] = False,
+    where: Where = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
@@ -252,7 +270,7 @@ def predict(
         only_with("--images (new images)", with_images)
         if not out:
             only_with("--out", with_out)
-        _make("predict", given(cfg), project, save, max_failures)
+        _make("predict", given(cfg), project, save, max_failures, where=where)
         if out:
             from trapline.commands.predicting import export
 
@@ -264,7 +282,7 @@ def predict(
     predict_new(
         images, crops, out or [], cfg or config.PredictConfig(), new or NewImagesConfig(), detections=detections,
         to=to or [], label_mapping=label_mapping, images_table=images_table, locations=locations,
-        utc_offset=utc_offset, decide=decide, project=project, max_failures=max_failures or 0,
+        utc_offset=utc_offset, decide=decide, where=where, project=project, max_failures=max_failures or 0,
     )  # fmt: skip
 
 

@@ -76,11 +76,13 @@ class Ray:
 
     Args:
         address: HOST:PORT of its head; None as `connect`.
-        root: The folder that every machine must see; None where that does not matter.
+        root: The project's folder, which every machine must see; None where that does not matter.
+        folder: Another folder that every machine must have.
     """
 
     address: str | None = None
     root: Path | None = None
+    folder: Path | None = None
 
     def run(self, job: Job) -> list[pl.DataFrame]:
         """As Engine.run. A part whose process dies is halved until it is known which row kills it; one whose machine
@@ -91,7 +93,7 @@ class Ray:
         out: dict[Any, Piece] = {}
         moved: Counter[str] = Counter()
         outputs: list[pl.DataFrame] = []
-        with _marked(self.root) as marker, _crew(ray, job, marker) as crew:
+        with _marked(self.root) as marker, _crew(ray, job, marker or self.folder) as crew:
             piece = next(waiting, None)
             while piece is not None or out:
                 while piece is not None and len(out) < crew.room():

@@ -22,7 +22,7 @@ class Order:
         make: Makes the work.
         cores: That this process may use.
         trapline: The version that asks.
-        marker: A file of the project that every machine must see; None where that does not matter.
+        marker: A file or folder that every machine must see; None where that does not matter.
     """
 
     make: Callable[[], Work]
@@ -42,8 +42,8 @@ class Order:
             )
         if self.marker is not None and not self.marker.exists():
             raise InputError(
-                f"{socket.gethostname()} does not see {self.marker.parents[1]}: a project that a cluster works on lies "
-                "in a folder that every machine mounts at the same path."
+                f"{socket.gethostname()} does not see {self.marker}: what a cluster works on lies in a folder that "
+                "every machine mounts at the same path, or in a store."
             )
         cores.limit(max(1, int(self.cores)))
         return self.make()

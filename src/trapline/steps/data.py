@@ -82,6 +82,7 @@ def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
             stores={} if fetch_cfg.stream else stores,
             cfg=fetch_cfg,
             parts=Parts(context.layout.parts("fetch")),
+            engine=context.engine,
         )
         files = pl.concat([found, left])
     if left.height:
@@ -135,6 +136,7 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
         parts=Parts(context.layout.parts("crop")),
         workers=crop_cfg.num_workers or usable_cores(),
         log=log,
+        engine=context.engine,
         **streaming.source(context),
     )
     digest = fingerprint(crops.sort("crop_id").select("crop_id", "checksum", "failure").rows())

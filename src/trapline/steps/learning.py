@@ -51,7 +51,14 @@ def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
     used = _usable_crops(context)
     crops = context.table("crops").join(used.select("crop_id"), on="crop_id", how="semi")
     parts = Parts(context.layout.parts("embed"))
-    embeddings = embed_stage(crops, cast(config.EmbedConfig, cfg), crops_dir=context.layout.crops, parts=parts, log=log)
+    embeddings = embed_stage(
+        crops,
+        cast(config.EmbedConfig, cfg),
+        crops_dir=context.layout.crops,
+        parts=parts,
+        log=log,
+        engine=context.engine,
+    )
     tables.write(context.layout.table("embeddings"), embeddings, schemas.EMBEDDINGS)
     return Made({"embeddings": fingerprint([used.rows(), cfg.model_dump(mode="json")])})
 
@@ -161,7 +168,15 @@ def predict(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
         checkpoint = run_dir / "checkpoints" / "best.pt"
         parts = Parts(run_dir / "predictions")
         tables_of_runs.append(
-            predict_stage(checkpoint, wanted, predict_cfg, crops_dir=context.layout.crops, parts=parts, log=log)
+            predict_stage(
+                checkpoint,
+                wanted,
+                predict_cfg,
+                crops_dir=context.layout.crops,
+                parts=parts,
+                log=log,
+                engine=context.engine,
+            )
         )
         digests.append((name, file_digest(checkpoint)))
     first = digests[0][0]

@@ -9,6 +9,8 @@ import polars as pl
 from trapline.core import schemas, urls
 from trapline.core.config import FetchConfig, ProjectConfig, Section
 from trapline.core.log import Log
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine
 from trapline.io import tables
 from trapline.io.layout import Layout
 from trapline.io.ledger import Records, file_digest
@@ -16,11 +18,12 @@ from trapline.io.ledger import Records, file_digest
 
 @dataclass(frozen=True)
 class Context:
-    """What a step may touch: the project's paths, configuration and records."""
+    """What a step may touch: the project's paths, configuration and records; and where its work runs."""
 
     layout: Layout
     config: ProjectConfig
     records: Records
+    engine: Engine = LOCAL
 
     def table(self, name: str) -> pl.DataFrame:
         """A whole-frame stage's table."""

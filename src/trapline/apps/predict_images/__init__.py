@@ -18,6 +18,8 @@ from trapline.core.errors import InputError
 from trapline.core.label_sums import label_sums
 from trapline.core.log import Log
 from trapline.core.new_images import NewImagesConfig
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine
 from trapline.formats import places_csv, target_mapping
 from trapline.formats.megadetector_merged import TYPICAL
 from trapline.io.ledger import lock
@@ -55,6 +57,7 @@ def predict_images(
     decide: Path | None = None,
     project: Path = Path(),
     log: Log,
+    engine: Engine = LOCAL,
 ) -> Predicted:
     """Classify the boxes of new images and write what was found.
 
@@ -71,6 +74,7 @@ def predict_images(
         images_table: CSV of path and location, datetime, sequence.
         package: What Camtrap DP wants to know besides.
         decide: A folder for the decisions on the scores, and these themselves.
+        engine: Where it runs.
 
     Raises:
         InputError: Something that is named is not there, or does not fit the others.
@@ -95,7 +99,7 @@ def predict_images(
     )
     tally = Tally()
     with lock(work / "lock"), ExitStack() as stack:
-        scoring = Scoring(found, cfg, predict_cfg, Place(images), work, told=told, log=log)
+        scoring = Scoring(found, cfg, predict_cfg, Place(images), work, told=told, log=log, engine=engine)
         written = [
             stack.enter_context(writing(path, kind, about, work / f"rows {n}", log))
             for n, (path, kind) in enumerate(zip(outputs, kinds, strict=True))

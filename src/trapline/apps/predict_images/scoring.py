@@ -15,6 +15,8 @@ from trapline.core.config import PredictConfig
 from trapline.core.log import Advance, Log
 from trapline.core.new_images import NewImagesConfig
 from trapline.core.places import clock
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine
 from trapline.io import objects
 from trapline.io.ledger import Parts, file_digest, fingerprint
 from trapline.learn import device as devices
@@ -44,7 +46,9 @@ class Scoring:
         *,
         told: pl.DataFrame | None = None,
         log: Log,
+        engine: Engine = LOCAL,
     ):
+        self._engine = engine
         self._found, self._cfg, self._batch, self._work, self._told = found, cfg, predict_cfg.batch_size, work, told
         self.placed = 0  # images that `told` names
         device = devices.resolve(predict_cfg.device)
@@ -77,6 +81,7 @@ class Scoring:
             log=within,
             read=self._read,
             threads=self._cfg.num_workers,
+            engine=self._engine,
         )
         advance(piece.units.height - within.done)  # what was done before
         boxes = piece.units.select("file", "boxes").explode("boxes").drop_nulls("boxes").unnest("boxes")

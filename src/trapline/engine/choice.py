@@ -1,0 +1,30 @@
+"""Which engine runs a stage: this machine, or a Ray cluster."""
+
+from pathlib import Path
+from typing import Literal
+
+from trapline.core.errors import InputError
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Engine
+
+EngineName = Literal["local", "ray"]
+
+
+def engine_of(name: EngineName, address: str | None, *, root: Path | None = None, folder: Path | None = None) -> Engine:
+    """The engine of a name; nothing is started yet.
+
+    Args:
+        address: Of a Ray cluster's head, HOST:PORT.
+        root: The project's folder, which every machine has to see.
+        folder: Another folder that every machine has to have, such as that of new images.
+
+    Raises:
+        InputError: An address without ray.
+    """
+    if name == "local":
+        if address is not None:
+            raise InputError("--address names a Ray cluster: give it together with --engine ray.")
+        return LOCAL
+    from trapline.engine.ray import Ray  # Ray's own module; it is loaded when work begins
+
+    return Ray(address, root, folder)
