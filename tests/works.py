@@ -33,10 +33,14 @@ class Doubling(Work):
 
 
 class Poisoned(crop_stage._Cropping):
-    """Crops as ever; an image whose path ends in poison.jpg kills the process that reads it."""
+    """Crops as ever; one image kills the process that reads it."""
+
+    def __init__(self, poison, *args):
+        super().__init__(*args)
+        self.poison = poison
 
     def __call__(self, rows):
-        if any(str(path).endswith("poison.jpg") for path in rows["path"]):
+        if self.poison in rows["image_id"].to_list():
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().__call__(rows)
 

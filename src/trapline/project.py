@@ -58,6 +58,8 @@ class Project:
         log: Where stages speak to; by default silent, in a notebook below the cell.
         engine: Where fetch, crop, embed, train and predict run: this machine, or a Ray cluster.
         address: HOST:PORT of the cluster's head. Default: RAY_ADDRESS, or the cluster that this machine belongs to.
+        workers: Processes of the cluster that train together.
+        gpus_per_worker: GPUs of each of them.
 
     Raises:
         InputError: There is no project, or its trapline.yaml has problems (all are listed).
@@ -70,12 +72,16 @@ class Project:
         *,
         engine: EngineName = "local",
         address: str | None = None,
+        workers: int = 1,
+        gpus_per_worker: float = 0,
     ):
         self.layout = Layout(Path(root).expanduser().resolve())
         self.config: ProjectConfig = project_file.read(self.layout.config)
         self.log = log or (NotebookLog() if in_notebook() else Log())
         self.records = Records(self.layout.records)
-        self.engine = engine_of(engine, address, root=self.layout.root)
+        self.engine = engine_of(
+            engine, address, root=self.layout.root, workers=workers, gpus_per_worker=gpus_per_worker
+        )
 
     def __repr__(self) -> str:
         lines = [f"{status.stage:9} {status.state}" for status in self.status()]

@@ -1,18 +1,31 @@
 """Two machines of a Ray cluster (two raylets of this one) do what one machine does, whatever dies on the way."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
+import msgspec
+import numpy as np
+import polars as pl
 import pytest
 
 import works
-from projects import draw_small, write_project
+from projects import QUICK, draw_small, write_project
 from trapline import Project
 from trapline.core.errors import InputError
+from trapline.core.log import Log
 from trapline.engine.local import LOCAL
 from trapline.engine.ray import Ray
+from trapline.io.ledger import Parts
+from trapline.stages import crop as crop_stage
+from trapline.stages import predict as predict_stage
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -23,7 +36,8 @@ STORE_BYTES = 80_000_000
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two machines with one core each."""
+    """Two machines with one core each, whose processes find this folder's modules."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(folder for folder in sys.path if folder)
     cluster = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES}
     )
@@ -32,6 +46,7 @@ def cluster():
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+    del os.environ["PYTHONPATH"]
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +85,11 @@ def test_a_row_that_kills_its_process_is_a_failure_at_most(cluster, tmp_path, se
 
 
 def test_a_machine_that_goes_takes_nothing_along(cluster, tmp_path, seen):
-    more = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    cluster.wait_for_nodes()
-
-    def remove():
-        while len(list((tmp_path / "parts").glob("part-*"))) < 4:
-            time.sleep(0.05)
-        cluster.remove_node(more, allow_graceful=False)
-
-    killer = threading.Thread(target=remove)
-    killer.start()
     table = works.numbers(80)
-    found = works.doubled(partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), tmp_path, table, part_rows=2)
-    killer.join()
+    with going(cluster, tmp_path / "parts", 4):
+        found = works.doubled(
+            partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), tmp_path, table, part_rows=2
+        )
     assert found["twice"].to_list() == [2 * i for i in range(80)]
     assert found["failure"].null_count() == 80
 
@@ -98,7 +105,7 @@ def test_what_cannot_work_says_so(cluster, tmp_path, seen):
 
 
 def project(planted, folder, engine, cluster=None):
-    root = folder if folder.exists() else write_project(folder, planted, embed={"model": "test_efficientnet"})
+    root = folder if folder.exists() else write_project(folder, planted)
     return Project(root, engine=engine, address=cluster.address if cluster else None)
 
 
@@ -111,11 +118,8 @@ def local(planted, tmp_path_factory):
     """What one machine makes."""
     made = project(planted, tmp_path_factory.mktemp("local") / "project", "local")
     made.run(until="predict")
-    made.make("embed", EMBED)
+    made.make("embed")
     return made
-
-
-EMBED = {"model": "test_efficientnet.r160_in1k"}
 
 
 def same(made, local):
@@ -124,14 +128,147 @@ def same(made, local):
         assert made.table(name).equals(local.table(name))
 
 
+def assert_same_values(made, local, name, column):
+    """To rounding: in what order sums are made depends on the cores of a process, and on what is in a batch."""
+    found, wanted = made.table(name), local.table(name)
+    assert found.drop(column).equals(wanted.drop(column))
+    assert np.allclose(found[column].to_numpy(), wanted[column].to_numpy(), rtol=1e-4, atol=1e-5)
+
+
+@contextmanager
+def going(cluster, parts, n):
+    """A third machine, which goes without a word once there are `n` parts."""
+    more = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    cluster.wait_for_nodes()
+    gone = threading.Event()
+
+    def remove():
+        while len(list(parts.glob("part-*"))) < n and not gone.is_set():
+            time.sleep(0.02)
+        gone.set()
+        cluster.remove_node(more, allow_graceful=False)
+
+    killer = threading.Thread(target=remove)
+    killer.start()
+    try:
+        yield
+        assert gone.is_set(), "the work was done before the machine went"
+    finally:
+        gone.set()
+        killer.join()
+
+
+def with_run_of(local, made):
+    """Give a project another's trained run, without its predictions."""
+    shutil.copytree(local.layout.runs, made.layout.runs, ignore=shutil.ignore_patterns("predictions*"))
+    shutil.copy(local.layout.records / "train.json", made.layout.records)
+
+
 def test_every_stage_makes_the_same_tables(cluster, planted, local, tmp_path):
     made = project(planted, tmp_path / "project", "ray", cluster)
     made.run(until="split")
     same(made, local)
-    shutil.copytree(local.layout.runs, made.layout.runs)
-    shutil.copy(local.layout.records / "train.json", made.layout.records)
-    for run in made.layout.runs.iterdir():
-        shutil.rmtree(run / "predictions")
-        (run / "predictions.parquet").unlink()
+    with_run_of(local, made)
     made.make("predict")
-    assert made.table("predictions").equals(local.table("predictions"))
+    assert_same_values(made, local, "predictions", "scores")
+    made.make("embed")
+    assert_same_values(made, local, "embeddings", "embedding")
+
+
+def test_crop_and_predict_while_a_machine_goes(cluster, planted, local, tmp_path, monkeypatch):
+    monkeypatch.setattr(crop_stage, "PART_IMAGES", 2)
+    monkeypatch.setattr(predict_stage, "PART_ROWS", 4)
+    made = project(planted, tmp_path / "project", "ray", cluster)
+    made.run(until="fetch")
+    with going(cluster, made.layout.parts("crop"), 3):
+        made.run(until="split")
+    same(made, local)
+    with_run_of(local, made)
+    run = next(made.layout.runs.iterdir())
+    with going(cluster, run / "predictions", 2):
+        made.make("predict")
+    assert_same_values(made, local, "predictions", "scores")
+
+
+def test_an_image_that_kills_its_decoder_is_listed_and_the_rest_goes_on(cluster, planted, local, tmp_path, monkeypatch):
+    made = project(planted, tmp_path / "project", "ray", cluster)
+    made.run(until="fetch")
+    good = local.table("crops").drop_nulls("path")
+    poison = good["image_id"].sort()[0]
+    monkeypatch.setattr(crop_stage, "_Cropping", partial(works.Poisoned, poison))
+    made.run(until="crop", max_failures=1000)
+    found, wanted = made.table("crops"), local.table("crops")
+    assert found.filter(pl.col("image_id") != poison).equals(wanted.filter(pl.col("image_id") != poison))
+    killed = found.filter(pl.col("image_id") == poison)
+    assert killed["crop_id"].equals(wanted.filter(pl.col("image_id") == poison)["crop_id"])
+    assert killed["failure"].str.contains("the process that reads it dies").all()
+    assert "the process that reads it dies" in (made.layout.root / "failures.csv").read_text()
+
+
+KILLED_DRIVER = """
+import sys
+from trapline import Project
+from trapline.stages import crop
+crop.PART_IMAGES = 2
+Project(sys.argv[1], engine="ray", address=sys.argv[2]).run(until="crop")
+"""
+
+
+def test_a_driver_that_is_killed_goes_on(cluster, planted, local, tmp_path):
+    made = project(planted, tmp_path / "project", "ray", cluster)
+    made.run(until="fetch")
+    parts = made.layout.parts("crop")
+    driver = subprocess.Popen([sys.executable, "-c", KILLED_DRIVER, str(made.layout.root), cluster.address])
+    while len(list(parts.glob("part-*"))) < 3 and driver.poll() is None:
+        time.sleep(0.01)
+    driver.kill()
+    assert driver.wait() == -9
+    kept = Parts(parts).read()
+    assert kept is not None
+    assert 0 < kept.height < local.table("crops").height
+    before = {path: (made.layout.crops / path).stat().st_ino for path in kept["path"].drop_nulls()}
+    made.run(until="split")
+    same(made, local)
+    assert {path: (made.layout.crops / path).stat().st_ino for path in before} == before  # not made again
+
+
+# -- training -----------------------------------------------------------------------------------------------------
+
+
+def processes_that_train():
+    """Process ids of Ray Train's workers on this machine."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if (entry / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker"):
+                    found.append(int(entry.name))
+    return found
+
+
+def test_training_together_goes_on_when_a_process_is_killed(cluster, planted, local, tmp_path):
+    made = write_project(tmp_path / "project", planted, train=QUICK.model_copy(update={"epochs": 8}))
+    log = Log()
+    opened = Project(made, log, engine="ray", address=cluster.address, workers=2)
+    opened.run(until="split")
+    killed = []
+
+    def kill():
+        while not list(opened.layout.runs.glob("*/checkpoints/last.pt")):
+            time.sleep(0.02)
+        killed.extend(processes_that_train()[:1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    opened.make("train")
+    killer.join()
+    assert killed
+    (run,) = opened.layout.runs.iterdir()
+    done = msgspec.json.decode((run / "done.json").read_bytes())
+    assert done["epochs"] == 8
+    lines = [msgspec.json.decode(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if "epoch" in line] == list(range(9))  # each once, the probe among them
+    assert any("goes on from its checkpoint" in note for note in log.notes)
+    assert not (run / "ray").exists()
+    opened.make("predict")

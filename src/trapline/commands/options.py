@@ -1,11 +1,11 @@
 """What the commands share: options that many take, and the end of many."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from trapline.core import config
 from trapline.core.errors import InputError
@@ -36,13 +36,25 @@ class EngineOptions:
     address: str | None = None
 
 
+@dataclass(frozen=True)
+class TrainingOptions(EngineOptions):
+    """Where the work runs, and how many train.
+
+    Args:
+        workers: With engine ray: processes that train together, each on its share of every batch.
+        gpus_per_worker: With engine ray: GPUs of each.
+    """
+
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1
+    gpus_per_worker: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 0
+
+
 Where = Annotated[EngineOptions | None, Flat]
 
 
 def open_project(project: Path, where: EngineOptions | None = None) -> Project:
     """The project, to work in it where the options say."""
-    where = where or EngineOptions()
-    return Project(project, ConsoleLog(), engine=where.engine, address=where.address)
+    return Project(project, ConsoleLog(), **asdict(where or EngineOptions()))
 
 
 def show_report(project: Project) -> None:

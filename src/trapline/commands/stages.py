@@ -13,6 +13,7 @@ from trapline.commands.options import (
     MaxFailures,
     ProjectFolder,
     Save,
+    TrainingOptions,
     Where,
     given,
     only_with,
@@ -181,6 +182,7 @@ def train(
     cfg: Annotated[config.TrainConfig | None, Flat] = None,
     from_params: Path | None = None,
     advise: Annotated[bool, Flag] = False,
+    where: Annotated[TrainingOptions | None, Flat] = None,
     project: ProjectFolder = Path("."),
     save: Save = False,
     max_failures: MaxFailures = None,
@@ -200,7 +202,7 @@ def train(
         for line in advise_training(opened, options).lines():
             opened.log.note(line)
         return
-    _make("train", options, project, save, max_failures)
+    _make("train", options, project, save, max_failures, where=where)
 
 
 def predict(

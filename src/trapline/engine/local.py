@@ -6,8 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import polars as pl
 
+from trapline.core.log import Log
 from trapline.engine.apart import Apart, Died
-from trapline.engine.mapping import Job, Piece, Work, attempt
+from trapline.engine.mapping import Job, Piece, Together, Work, attempt
 from trapline.io.flights import Flights
 from trapline.io.ledger import FINGERPRINT
 
@@ -31,6 +32,9 @@ class Local:
             flights.clear()
         rest = job.todo.filter(~suspect) if outputs else job.todo
         return outputs + _threads(job, job.pieces(rest), flights)
+
+    def together(self, call: Together, log: Log) -> None:
+        """As Engine.together: this process is the only one."""
 
 
 LOCAL = Local()

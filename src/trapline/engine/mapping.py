@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import polars as pl
 
+from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
 from trapline.io.ledger import FINGERPRINT, Parts, fingerprint
 
@@ -118,6 +120,20 @@ class Job:
         return output
 
 
+class Together(Protocol):
+    """What several processes do together; picklable."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the engine may keep what it needs for it, on a file system that all see."""
+        ...
+
+    def run(self, log: Log) -> TraplineError | None:
+        """Do this process's share; returns what ended it early without being anybody's failure, such as its budget of
+        time."""
+        ...
+
+
 class Engine(Protocol):
     """Runs the pieces of a job, somewhere."""
 
@@ -126,6 +142,14 @@ class Engine(Protocol):
 
         Raises:
             Whatever ends a piece; what was committed before stays.
+        """
+        ...
+
+    def together(self, call: Together, log: Log) -> None:
+        """Have several processes do something together; nothing where this process is the only one.
+
+        Raises:
+            Whatever ends it.
         """
         ...
 

@@ -1,6 +1,6 @@
 """Parts on the machines of a Ray cluster: the same work, each part committed here the moment it comes back.
 
-The only module that imports Ray.
+Only this module and the one of training import Ray.
 """
 
 import logging
@@ -19,7 +19,8 @@ import polars as pl
 
 from trapline.core import cores
 from trapline.core.errors import InputError, TraplineError
-from trapline.engine.mapping import Job, Outcome, Piece
+from trapline.core.log import Log
+from trapline.engine.mapping import Job, Outcome, Piece, Together
 from trapline.engine.worker import Order, do
 from trapline.io import atomic
 from trapline.io.ledger import FINGERPRINT
@@ -78,11 +79,15 @@ class Ray:
         address: HOST:PORT of its head; None as `connect`.
         root: The project's folder, which every machine must see; None where that does not matter.
         folder: Another folder that every machine must have.
+        workers: Processes that train together.
+        gpus_per_worker: That each of them gets.
     """
 
     address: str | None = None
     root: Path | None = None
     folder: Path | None = None
+    workers: int = 1
+    gpus_per_worker: float = 0
 
     def run(self, job: Job) -> list[pl.DataFrame]:
         """As Engine.run. A part whose process dies is halved until it is known which row kills it; one whose machine
@@ -121,6 +126,13 @@ class Ray:
                 if piece is None and again:
                     piece = again.popleft()
         return outputs
+
+    def together(self, call: Together, log: Log) -> None:
+        """As Engine.together: `workers` processes of the cluster."""
+        from trapline.engine.ray_training import train_together
+
+        with _marked(self.root) as marker:
+            train_together(connect(self.address), call, self.workers, self.gpus_per_worker, marker, log)
 
 
 class _MachineLost(Exception):

@@ -4,6 +4,7 @@ Torch is imported inside them, so that `status` and the light stages never wait 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,7 @@ from trapline.core.folds import folds_of, held_out, rotate
 from trapline.core.log import Log
 from trapline.formats import taxonomy_csv
 from trapline.io import tables
+from trapline.io.layout import Layout
 from trapline.io.ledger import Parts, file_digest, fingerprint
 from trapline.io.runs import find_or_begin_run, made_from
 from trapline.steps.step import Context, Made, write
@@ -90,19 +92,45 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 def _train_run(
     context: Context, splits: pl.DataFrame, cfg: config.TrainConfig, run_dir: Path, clock: "Clock", log: Log
 ) -> "TrainResult":
-    from trapline.stages.train import train as train_stage
+    training = _Training(context.table("examples"), splits, cfg, run_dir, context.layout, _how_cropped(context))
+    context.engine.together(training, log)
+    return training.train(log, clock)  # where others did it, there is nothing left but to say what came of it
 
-    return train_stage(
-        context.table("examples"),
-        splits,
-        cfg,
-        crops_dir=context.layout.crops,
-        run_dir=run_dir,
-        log=log,
-        root=context.layout.root,
-        clock=clock,
-        crops=_how_cropped(context),
-    )
+
+@dataclass(frozen=True)
+class _Training:
+    """One run's training, for whoever does it."""
+
+    examples: pl.DataFrame
+    splits: pl.DataFrame
+    cfg: config.TrainConfig
+    folder: Path
+    layout: Layout
+    crops: config.CropConfig | None
+
+    def train(self, log: Log, clock: "Clock | None" = None) -> "TrainResult":
+        from trapline.stages.train import train as train_stage
+
+        return train_stage(
+            self.examples,
+            self.splits,
+            self.cfg,
+            crops_dir=self.layout.crops,
+            run_dir=self.folder,
+            log=log,
+            root=self.layout.root,
+            clock=clock,
+            crops=self.crops,
+        )
+
+    def run(self, log: Log) -> TraplineError | None:
+        from trapline.learn.clock import TimeIsUp
+
+        try:
+            self.train(log)
+        except TimeIsUp as ended:
+            return ended
+        return None
 
 
 def _how_cropped(context: Context) -> config.CropConfig | None:
