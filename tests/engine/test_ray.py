@@ -19,8 +19,11 @@ import pytest
 import works
 from projects import QUICK, draw_small, write_project
 from trapline import Project
+from trapline.apps.predict_images import predict_images
+from trapline.core.config import PredictConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
+from trapline.core.new_images import NewImagesConfig
 from trapline.engine.local import LOCAL
 from trapline.engine.ray import Ray
 from trapline.io.ledger import Parts
@@ -175,6 +178,19 @@ def test_every_stage_makes_the_same_tables(cluster, planted, local, tmp_path):
     assert_same_values(made, local, "embeddings", "embedding")
 
 
+def test_new_images_are_classified_alike(cluster, planted, local, tmp_path):
+    cfg, run = NewImagesConfig(precision="fp32"), PredictConfig(run=str(next(local.layout.runs.iterdir())))
+    engines = {"here": LOCAL, "there": Ray(cluster.address, folder=planted.images)}
+    for name, engine in engines.items():
+        out = [tmp_path / f"{name}.parquet"]
+        predict_images(str(planted.images), out, cfg, run, log=Log(), engine=engine)
+    here, there = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in engines)
+    assert here.height > 100
+    assert there["file", "failure"].equals(here["file", "failure"])
+    for column in ("scores",):
+        assert np.allclose(there[column].drop_nulls().to_numpy(), here[column].drop_nulls().to_numpy(), atol=1e-5)
+
+
 def test_crop_and_predict_while_a_machine_goes(cluster, planted, local, tmp_path, monkeypatch):
     monkeypatch.setattr(crop_stage, "PART_IMAGES", 2)
     monkeypatch.setattr(predict_stage, "PART_ROWS", 4)
@@ -208,6 +224,8 @@ def test_an_image_that_kills_its_decoder_is_listed_and_the_rest_goes_on(cluster,
 KILLED_DRIVER = """
 import sys
 from trapline import Project
+from trapline.apps.predict_images import predict_images
+from trapline.core.config import PredictConfig
 from trapline.stages import crop
 crop.PART_IMAGES = 2
 Project(sys.argv[1], engine="ray", address=sys.argv[2]).run(until="crop")

@@ -9,7 +9,14 @@ from typing import cast
 
 from trapline.apps.decide import decide_predictions
 from trapline.apps.predict_images.classifier import Classifier, find
-from trapline.apps.predict_images.given import Given, GivenDetections, GivenPictures, Place
+from trapline.apps.predict_images.given import (
+    PIECE_IMAGES,
+    WIDE_PIECE_IMAGES,
+    Given,
+    GivenDetections,
+    GivenPictures,
+    Place,
+)
 from trapline.apps.predict_images.outputs import About, Package, Scored, formats_of, summed, writing
 from trapline.apps.predict_images.scoring import Scoring
 from trapline.apps.predict_images.tally import Tally
@@ -106,7 +113,7 @@ def predict_images(
         ]
         own = [stack.enter_context(writing(decide / SCORES, "parquet", about, work / "rows", log))] if decide else []
         with log.progress("images classified", given.n_images) as advance:
-            for number, piece in enumerate(given.pieces()):
+            for number, piece in enumerate(given.pieces(PIECE_IMAGES if engine is LOCAL else WIDE_PIECE_IMAGES)):
                 rows = scoring.rows(piece, number, advance)
                 tally.add(rows)
                 for output in own:

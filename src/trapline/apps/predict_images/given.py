@@ -21,6 +21,7 @@ from trapline.io.pictures import pictures
 from trapline.stages.classify import UNITS
 
 PIECE_IMAGES = 1024
+WIDE_PIECE_IMAGES = 65_536  # where many machines share a piece
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 PLACES = {
     "file": pl.String,
@@ -56,7 +57,7 @@ class Given(Protocol):
     @property
     def crop_suffix(self) -> str | None: ...
 
-    def pieces(self) -> Iterator[Piece]: ...
+    def pieces(self, images: int) -> Iterator[Piece]: ...
 
 
 @dataclass
@@ -130,9 +131,9 @@ class GivenDetections:
     def crop_suffix(self) -> str:
         return f"_{detector_slug(self.results.detector)}"
 
-    def pieces(self) -> Iterator[Piece]:
-        """The images in the file's order. Counts what is left out, as it goes."""
-        for records in self.results.records(PIECE_IMAGES):
+    def pieces(self, images: int) -> Iterator[Piece]:
+        """So many images at a time, in the file's order. Counts what is left out, as it goes."""
+        for records in self.results.records(images):
             units, places, confs = [], [], {}
             for image, _ in records:
                 boxes = [box for box in image.boxes if self._keep(box)]
@@ -182,10 +183,10 @@ class GivenPictures:
         if not self._names:
             raise InputError(f"there is no picture in {place.folder} or below it.")
 
-    def pieces(self) -> Iterator[Piece]:
-        """The pictures by their names."""
-        for start in range(0, len(self._names), PIECE_IMAGES):
-            names = self._names[start : start + PIECE_IMAGES]
+    def pieces(self, images: int) -> Iterator[Piece]:
+        """So many pictures at a time, by their names."""
+        for start in range(0, len(self._names), images):
+            names = self._names[start : start + images]
             units = [self._place.unit(name, [(0, None if self._ready else WHOLE)], ready=self._ready) for name in names]
             places = pl.DataFrame({"file": names}, schema_overrides=PLACES)
             places = places.with_columns(

@@ -1,0 +1,127 @@
+"""What Ray costs on one machine with equal cores, beside the local engine.
+
+uv run python benchmarks/ray_cost.py crop [--images 5000] [--source FOLDER]     # real frames, cropped by both, by turns
+uv run python benchmarks/ray_cost.py overhead [--rows 1000 10000 100000]        # work that takes no time
+uv run python benchmarks/ray_cost.py memory [--rows 1000000]                    # of the driver
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from trapline.core import cores, schemas
+from trapline.core.config import CropConfig
+from trapline.core.log import Log
+from trapline.engine.local import LOCAL
+from trapline.engine.mapping import Work, map_rows
+from trapline.engine.ray import Ray, connect
+from trapline.io.ledger import Parts
+from trapline.stages.crop import crop
+
+SOURCE = Path(__file__).parents[1] / ".." / "shared" / "data" / "semireal" / "images"
+PART_ROWS = 64
+
+
+class Nothing(Work):
+    """Takes no time."""
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.select("id", seen=pl.lit(True))
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        return rows.select("id", seen=pl.lit(False))
+
+
+def crop_both(images: int, source: Path) -> None:
+    """Crop the same frames with both engines, twice, the second turn the other way round."""
+    frames = sorted(source.rglob("*.jpg"))
+    chosen = [frames[n % len(frames)] for n in range(images)]
+    names = [f"i{n:07d}" for n in range(images)]
+    listed = pl.DataFrame({"image_id": names, "dataset": "b", "file_name": [f"{name}.jpg" for name in names]})
+    files = pl.DataFrame({"image_id": names, "path": [path.as_posix() for path in chosen], "checksum": names})
+    boxes = pl.DataFrame({"image_id": names, "box_id": names}).with_columns(
+        box_x=0.2, box_y=0.3, box_w=0.4, box_h=0.4, conf=1.0, unit=pl.lit("fraction"), frame=pl.lit("displayed"),
+        source=pl.lit("human"),
+    )  # fmt: skip
+    tables = [
+        pl.concat([schema.empty(), frame], how="diagonal")
+        for schema, frame in ((schemas.IMAGES, listed), (schemas.FILES, files), (schemas.BOXES, boxes))
+    ]
+    connect("local")
+    found: dict[str, list[float]] = {"local": [], "ray": []}
+    engines = {"local": LOCAL, "ray": Ray("local")}
+    for turn in (("local", "ray"), ("ray", "local")):
+        for name in turn:
+            folder = Path(tempfile.mkdtemp())
+            begin = time.perf_counter()
+            crop(
+                *tables, CropConfig(), crops_dir=folder / "crops", root=Path(), parts=Parts(folder / "parts"),
+                workers=cores.usable_cores(), log=Log(), engine=engines[name],
+            )  # fmt: skip
+            found[name].append(time.perf_counter() - begin)
+            shutil.rmtree(folder)
+            print(f"{name}: {found[name][-1]:.1f} s for {images:,} images", flush=True)
+    ratios = [ours / theirs for ours, theirs in zip(found["ray"], found["local"], strict=True)]
+    print(f"ray / local: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+
+
+def run_nothing(rows: int, engine: object) -> float:
+    """Seconds of `rows` rows of no work."""
+    table = pl.DataFrame({"id": [f"i{n:07d}" for n in range(rows)]})
+    folder = Path(tempfile.mkdtemp())
+    begin = time.perf_counter()
+    map_rows(
+        partial(Nothing), table, engine=engine, key="id", config={}, parts=Parts(folder), part_rows=PART_ROWS,  # type: ignore[arg-type]
+        log=Log(), what="nothing", workers=cores.usable_cores(),
+    )  # fmt: skip
+    seconds = time.perf_counter() - begin
+    shutil.rmtree(folder)
+    return seconds
+
+
+def overhead(sizes: list[int]) -> None:
+    """Microseconds per row of no work, with both engines."""
+    connect("local")
+    run_nothing(1000, Ray("local"))  # starts the workers
+    for rows in sizes:
+        local, ray = run_nothing(rows, LOCAL), run_nothing(rows, Ray("local"))
+        print(f"{rows:,} rows: local {local / rows * 1e6:.0f} us a row, ray {ray / rows * 1e6:.0f} us", flush=True)
+
+
+def memory(rows: int) -> None:
+    """The driver's greatest memory over a run of no work."""
+    connect("local")
+    begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = run_nothing(rows, Ray("local"))
+    end = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{rows:,} rows in {seconds:.0f} s; memory of the driver: {begin / 1e3:.0f} MB before, {end / 1e3:.0f} at most"
+    )
+
+
+def main() -> None:
+    """Run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["crop", "overhead", "memory"])
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--source", type=Path, default=SOURCE)
+    parser.add_argument("--rows", type=int, nargs="+")
+    given = parser.parse_args()
+    os.environ.pop("RAY_ADDRESS", None)
+    if given.what == "crop":
+        crop_both(given.images, given.source.resolve())
+    elif given.what == "overhead":
+        overhead(given.rows or [1_000, 10_000, 100_000])
+    else:
+        memory((given.rows or [1_000_000])[0])
+
+
+if __name__ == "__main__":
+    main()
