@@ -23,6 +23,7 @@ from trapline.engine.local import LOCAL
 from trapline.engine.mapping import Work, map_rows
 from trapline.engine.ray import Ray, connect
 from trapline.io.ledger import Parts
+from trapline.stages import crop as crop_stage
 from trapline.stages.crop import crop
 
 SOURCE = Path(__file__).parents[1] / ".." / "shared" / "data" / "semireal" / "images"
@@ -39,21 +40,42 @@ class Nothing(Work):
         return rows.select("id", seen=pl.lit(False))
 
 
-def crop_both(images: int, source: Path) -> None:
-    """Crop the same frames with both engines, twice, the second turn the other way round."""
-    frames = sorted(source.rglob("*.jpg"))
-    chosen = [frames[n % len(frames)] for n in range(images)]
-    names = [f"i{n:07d}" for n in range(images)]
+class Uncropped(Work):
+    """Crops of no time: the rows that crop would return."""
+
+    def __init__(self, *told: object):
+        del told
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return self.failed(rows, "not read")
+
+    def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
+        boxes = rows.select("image_id", "boxes").explode("boxes").unnest("boxes")
+        made = boxes.select("crop_id", "box_id", "image_id", failure=pl.lit(reason))
+        return pl.concat([schemas.CROPS.empty(), made], how="diagonal")
+
+
+def tables_of(chosen: list[str]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """IMAGES, FILES and BOXES of frames, one box each."""
+    names = [f"i{n:07d}" for n in range(len(chosen))]
     listed = pl.DataFrame({"image_id": names, "dataset": "b", "file_name": [f"{name}.jpg" for name in names]})
-    files = pl.DataFrame({"image_id": names, "path": [path.as_posix() for path in chosen], "checksum": names})
+    files = pl.DataFrame({"image_id": names, "path": chosen, "checksum": names})
     boxes = pl.DataFrame({"image_id": names, "box_id": names}).with_columns(
         box_x=0.2, box_y=0.3, box_w=0.4, box_h=0.4, conf=1.0, unit=pl.lit("fraction"), frame=pl.lit("displayed"),
         source=pl.lit("human"),
     )  # fmt: skip
-    tables = [
-        pl.concat([schema.empty(), frame], how="diagonal")
-        for schema, frame in ((schemas.IMAGES, listed), (schemas.FILES, files), (schemas.BOXES, boxes))
-    ]
+    return (
+        pl.concat([schemas.IMAGES.empty(), listed], how="diagonal"),
+        pl.concat([schemas.FILES.empty(), files], how="diagonal"),
+        pl.concat([schemas.BOXES.empty(), boxes], how="diagonal"),
+    )
+
+
+def crop_both(images: int, source: Path) -> None:
+    """Crop the same frames with both engines, twice, the second turn the other way round."""
+    frames = sorted(source.rglob("*.jpg"))
+    chosen = [frames[n % len(frames)] for n in range(images)]
+    tables = tables_of([path.as_posix() for path in chosen])
     connect("local")
     found: dict[str, list[float]] = {"local": [], "ray": []}
     engines = {"local": LOCAL, "ray": Ray("local")}
@@ -96,10 +118,18 @@ def overhead(sizes: list[int]) -> None:
 
 
 def memory(rows: int) -> None:
-    """The driver's greatest memory over a run of no work."""
+    """The driver's greatest memory over a run of crop in which cropping takes no time."""
+    crop_stage._Cropping = Uncropped
     connect("local")
+    tables = tables_of([f"images/i{n:07d}.jpg" for n in range(rows)])
     begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = run_nothing(rows, Ray("local"))
+    folder, start = Path(tempfile.mkdtemp()), time.perf_counter()
+    crop(
+        *tables, CropConfig(), crops_dir=folder, root=folder, parts=Parts(folder / "parts"), workers=1, log=Log(),
+        engine=Ray("local"),
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    shutil.rmtree(folder)
     end = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"{rows:,} rows in {seconds:.0f} s; memory of the driver: {begin / 1e3:.0f} MB before, {end / 1e3:.0f} at most"

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ import pytest
 import works
 from projects import QUICK, draw_small, write_project
 from trapline import Project
+from trapline.apps.demo import DATASET
 from trapline.apps.predict_images import predict_images
 from trapline.core.config import PredictConfig
 from trapline.core.errors import InputError
@@ -26,6 +28,7 @@ from trapline.core.log import Log
 from trapline.core.new_images import NewImagesConfig
 from trapline.engine.local import LOCAL
 from trapline.engine.ray import Ray
+from trapline.io import project_file
 from trapline.io.ledger import Parts
 from trapline.stages import crop as crop_stage
 from trapline.stages import predict as predict_stage
@@ -178,6 +181,37 @@ def test_every_stage_makes_the_same_tables(cluster, planted, local, tmp_path):
     assert_same_values(made, local, "embeddings", "embedding")
 
 
+@pytest.fixture(scope="module")
+def store(planted):
+    """URL of a store of the images."""
+    handler = partial(QuietHandler, directory=str(planted.images))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_of_a_store_come_alike(cluster, planted, local, store, tmp_path, stream):
+    made = {}
+    for engine in ("local", "ray"):
+        root = write_project(tmp_path / engine, planted, fetch={"stream": stream, "key": "{file_name}"}, max_failures=100)
+        source = {"annotations": [str(planted.annotations)], "images": store}
+        project_file.set_values(root / "trapline.yaml", "datasets", {DATASET: source})
+        made[engine] = Project(root, engine=engine, address=cluster.address if engine == "ray" else None)
+        made[engine].run(until="crop")
+    same(made["ray"], made["local"])
+    assert crops_of(made["ray"].layout.crops) == crops_of(local.layout.crops)
+    fetched = made["ray"].layout.root / "images"
+    assert len(list(fetched.rglob("*.jpg"))) == (0 if stream else made["ray"].table("files")["bytes"].count())
+
+
 def test_new_images_are_classified_alike(cluster, planted, local, tmp_path):
     cfg, run = NewImagesConfig(precision="fp32"), PredictConfig(run=str(next(local.layout.runs.iterdir())))
     engines = {"here": LOCAL, "there": Ray(cluster.address, folder=planted.images)}
@@ -187,8 +221,7 @@ def test_new_images_are_classified_alike(cluster, planted, local, tmp_path):
     here, there = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in engines)
     assert here.height > 100
     assert there["file", "failure"].equals(here["file", "failure"])
-    for column in ("scores",):
-        assert np.allclose(there[column].drop_nulls().to_numpy(), here[column].drop_nulls().to_numpy(), atol=1e-5)
+    assert np.allclose(there["scores"].drop_nulls().to_numpy(), here["scores"].drop_nulls().to_numpy(), atol=1e-5)
 
 
 def test_crop_and_predict_while_a_machine_goes(cluster, planted, local, tmp_path, monkeypatch):

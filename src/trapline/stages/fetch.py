@@ -103,6 +103,10 @@ def _bring(
     engine: Engine,
 ) -> pl.DataFrame:
     """FILES rows of remote images: in two rounds, so that a few slow ones do not hold up the rest."""
+    if cfg.max_disk is not None and engine is not LOCAL:
+        raise InputError(
+            "--max-disk is counted by one process; a cluster has many. Leave it out: a tenth of the disk is kept free."
+        )
     wanted = _wanted(images, folders, stores, cfg)
     hopeless = wanted.filter(pl.col("failure").is_not_null())
     units = wanted.filter(pl.col("failure").is_null()).drop("failure")
