@@ -12,6 +12,7 @@ counts its CPU seconds, threads included, since other work may be on the machine
 import argparse
 import json
 import os
+import platform
 import random
 import resource
 import shutil
@@ -370,6 +371,7 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=300, help="of each size")
+    parser.add_argument("--json", type=Path, help="write the costs here too, for `trapline estimate run --costs`")
     parser.add_argument("--check", type=int, help="images of the run that the model is compared with")
     parser.add_argument("--scored", type=int, default=4000, help="crops of that run that are scored too")
     parser.add_argument("--piece", help=argparse.SUPPRESS)
@@ -383,8 +385,14 @@ def main() -> None:
         if args.check:
             check(Path(name), args.check, args.scored)
             return
-        for entry, value in costs(Path(name), args.images).items():
-            print(f"    {entry}={value:.3g},")
+        found = costs(Path(name), args.images)
+    for entry, value in found.items():
+        print(f"    {entry}={value:.3g},")
+    if args.json:
+        from trapline.core.scale.costs import MEASURED
+
+        where = f"{os.cpu_count()} cores, {platform.machine()} (benchmarks/scale.py)"
+        args.json.write_text(json.dumps({"measured_on": where, "start_s": MEASURED.start_s, **found}, indent=2))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from PIL import Image
 
 from trapline.apps.estimate_run import estimate_run, simulate_run
+from trapline.apps.init import init
 from trapline.cli import run_command
+from trapline.core.log import Log
 from trapline.core.scale.plan import Plan
 
 
@@ -49,6 +52,33 @@ def test_costs_of_another_machine_change_the_answer(capsys, tmp_path):
     (tmp_path / "costs.json").write_text(json.dumps(slow))
     _, slower = said(capsys, *words, "--json", "--costs", str(tmp_path / "costs.json"))
     assert json.loads(slower)["stages"][0]["seconds"] > 2 * json.loads(text)["stages"][0]["seconds"]
+
+
+def test_images_are_taken_from_a_project_that_they_are_like(capsys, tmp_path):
+    """Four frames of 40 x 30 px in two files' sizes, six boxes."""
+    annotations = [
+        {"id": f"{n}/{k}", "image_id": str(n), "category_id": 1, "bbox": [1 + 5 * k, 1, 10, 10]}
+        for n, boxes in enumerate((1, 3, 2, 0))
+        for k in range(boxes)
+    ]
+    images = [{"id": str(n), "file_name": f"{n}.jpg", "location": f"p{n}", "width": 40, "height": 30} for n in range(4)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "fox"}]}
+    (tmp_path / "export.json").write_text(json.dumps(content))
+    (tmp_path / "photos").mkdir()
+    for n in range(4):
+        Image.new("RGB", (40, 30), (60 * n, 90, 30)).save(tmp_path / "photos" / f"{n}.jpg")
+    mean = sum(path.stat().st_size for path in (tmp_path / "photos").iterdir()) / 4
+    project = init(tmp_path / "p", [tmp_path / "export.json"], str(tmp_path / "photos"), log=Log())
+    words = ("--count", "1e6", "--like", str(tmp_path / "p"), "--json")
+    code, text = said(capsys, *words)
+    assert code == 2
+    assert "trapline ingest" in text
+    project.run(until="fetch")
+    plan = json.loads(said(capsys, *words)[1])["plan"]
+    assert plan["image_mb"] == pytest.approx(mean / 1e6)
+    assert plan["megapixels"] == pytest.approx(0.0012)
+    assert plan["boxes_per_image"] == pytest.approx(1.5)
+    assert json.loads(said(capsys, *words, "--image-mb", "3")[1])["plan"]["image_mb"] == 3
 
 
 def test_within_finds_how_many_machines(capsys):

@@ -77,6 +77,34 @@ def simulate_run(plan: Plan, costs: Costs | None = None, trouble: Trouble | None
     return found
 
 
+def averages(root: Path) -> dict[str, float]:
+    """What a project's tables say of its images, by the plan's names: `image_mb`, `megapixels`,
+    `boxes_per_image`; those that they do say.
+
+    Raises:
+        InputError: There is no project, or no images were ingested.
+    """
+    import polars as pl
+
+    from trapline.project import Project  # neither is needed without --like
+
+    project = Project(root)
+    if not project.layout.table("images").exists():
+        raise InputError(f"--like {root}: its images were not ingested yet. Do that first: trapline ingest")
+    images, boxes = project.table("images"), project.table("boxes")
+    files = project.table("files") if project.layout.table("files").exists() else None
+    size = files["bytes"].mean() if files is not None else None
+    pixels = images.select((pl.col("width_px").cast(pl.Float64) * pl.col("height_px")).mean()).item()
+    if pixels is None and files is not None:
+        pixels = files.select((pl.col("width_px").cast(pl.Float64) * pl.col("height_px")).mean()).item()
+    found = {
+        "image_mb": size / 1e6 if isinstance(size, float) else None,
+        "megapixels": pixels / 1e6 if pixels is not None else None,
+        "boxes_per_image": boxes.height / max(images.height, 1),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
 def read_costs(path: Path) -> Costs:
     """Costs from a JSON file.
 

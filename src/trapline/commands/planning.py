@@ -18,9 +18,10 @@ def estimate_run(
     nodes: int | None = None,
     within: str | None = None,
     instance: str = "g4dn.xlarge",
-    image_mb: float = 1.5,
-    megapixels: float = 3.0,
-    boxes_per_image: float = 1.2,
+    like: Path | None = None,
+    image_mb: float | None = None,
+    megapixels: float | None = None,
+    boxes_per_image: float | None = None,
     keep: Annotated[bool, Parameter(negative=())] = False,
     packed: Annotated[bool, Parameter(negative=())] = False,
     prefixes: int = 1,
@@ -42,9 +43,10 @@ def estimate_run(
         nodes: Machines, besides the one that leads. Default: 1.
         within: In place of `nodes`, a length of time such as 24h: the fewest machines that take no longer.
         instance: Their type, as Amazon calls it.
-        image_mb: Megabytes of an image; `megapixels` and `boxes_per_image` on average too.
-        megapixels: Of an image.
-        boxes_per_image: Each gives a crop.
+        like: A project whose images yours are like: megabytes, megapixels and boxes are taken from its tables.
+        image_mb: Megabytes of an image, on average. Default: 1.5.
+        megapixels: Of an image, on average. Default: 3.
+        boxes_per_image: On average; each gives a crop. Default: 1.2.
         keep: Fetch all images onto a shared disk first. Default: crop reads each from its store, and keeps none.
         packed: Crops are stored many to an object rather than each by itself.
         prefixes: Over which the keys are spread in the store; each takes so many requests a second.
@@ -70,13 +72,14 @@ def estimate_run(
     within_s = None if within is None else seconds(within)
     if within is not None and within_s is None:
         raise InputError(f"--within {within}: not a length of time; write it as 24h or 90min.")
+    said = {"image_mb": image_mb, "megapixels": megapixels, "boxes_per_image": boxes_per_image}
+    images = {} if like is None else app.averages(like)
+    images |= {name: value for name, value in said.items() if value is not None}
     plan = Plan(
         count=_whole("count", count),
         nodes=1 if nodes is None else nodes,
         machine=instance,
-        image_mb=image_mb,
-        megapixels=megapixels,
-        boxes_per_image=boxes_per_image,
+        **images,
         keep=keep,
         packed=packed,
         prefixes=prefixes,
