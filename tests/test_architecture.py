@@ -47,7 +47,7 @@ def test_every_command_resolves():
     for name in HELP:
         if name != "estimate":
             assert app[name].default_command is not None
-    for name in ("fetch", "train"):
+    for name in ("fetch", "train", "run"):
         assert app["estimate"][name].default_command is not None
 
 

@@ -26,7 +26,7 @@ HELP = {
     "review": "Look at crops on a local page and decide: accept, relabel, exclude.",
     "compare": "Say whether one classifier is better than another, at places that neither has seen.",
     "runs": "List the trainings side by side: how far, how good, what differs.",
-    "estimate": "Say what fetching, or training, takes before it begins: bytes, time, disk, memory.",
+    "estimate": "Say what fetching, a training, or a run over millions takes: bytes, time, disk, memory, dollars.",
     "learning-curve": "Say what more places, or more images of each place, would bring; draw it.",
     "ingest": "Annotation files -> tables of images, locations, boxes and labels.",
     "fetch": "Images -> files on this disk, from a folder, S3, GCS, Azure or HTTP.",
@@ -67,6 +67,7 @@ for name, text in HELP.items():
     estimates = App(name=name, help=text, group=group)
     estimates.command("trapline.commands.tools:estimate_fetch", name="fetch", help="Images, bytes, time, disk.")
     estimates.command("trapline.commands.tools:estimate_train", name="train", help="Memory, disk, time per epoch.")
+    estimates.command("trapline.commands.planning:estimate_run", name="run", help="Millions of images: time, dollars.")
     app.command(estimates)
 
 
