@@ -12,12 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from trapline.core import cores, recipes
+from trapline.core import recipes
 from trapline.core.config import TrainConfig
 from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
 from trapline.core.quantities import say_size
+from trapline.io import places
 from trapline.io.images import ImageFailure
+from trapline.io.places import Source
 from trapline.learn import checkpoint, head, memory, models, optimizer, schedule, trial, weights
 from trapline.learn import device as devices
 from trapline.learn.board import Board
@@ -173,7 +175,7 @@ class Training:
         self._set_training(head_only=epoch <= cfg.head_epochs)
         started, saved = time.monotonic() - now.seconds, time.monotonic()
         self.board.batch_to_come(epoch)
-        for share, loaded in load_ahead(shares, load, cfg.num_workers or cores.usable_cores()):
+        for share, loaded in load_ahead(shares, load, cfg.num_workers or places.threads_for(task.paths)):
             begin = time.monotonic()
             batch = order[now.batch]
             size = self.transform.image_size
@@ -251,7 +253,7 @@ class Training:
         """Whether val has not become better for `patience` epochs."""
         return self.now.best_score is not None and self.now.epoch - self.now.best_epoch >= self.recipe.patience
 
-    def seconds_per_crop(self, paths: Sequence[Path]) -> float:
+    def seconds_per_crop(self, paths: Sequence[Source]) -> float:
         """How long the inference loop takes with this model, per crop, after a few to warm up."""
         self._infer(paths[:8], "features")
         begin = time.monotonic()
@@ -341,7 +343,7 @@ class Training:
         return scores, found
 
     def _infer(
-        self, paths: Sequence[Path], output: Literal["scores", "features"], advance: Advance | None = None
+        self, paths: Sequence[Source], output: Literal["scores", "features"], advance: Advance | None = None
     ) -> np.ndarray:
         """The inference loop with the averaged weights; a crop that cannot be read ends the training."""
         values, failures = infer(

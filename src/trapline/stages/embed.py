@@ -10,7 +10,9 @@ from trapline.core.log import Log
 from trapline.core.schemas import EMBEDDINGS
 from trapline.core.versions import VERSIONS
 from trapline.engine.local import map_rows
+from trapline.io import places
 from trapline.io.ledger import Parts
+from trapline.io.places import Place
 from trapline.learn import device as devices
 from trapline.learn import models
 from trapline.learn.infer import infer
@@ -19,12 +21,12 @@ from trapline.learn.rows import as_arrays, with_file_state
 PART_ROWS = 512  # about ten seconds of the default model on two CPU cores
 
 
-def embed(crops: pl.DataFrame, cfg: EmbedConfig, *, crops_dir: Path, parts: Parts, log: Log) -> pl.DataFrame:
+def embed(crops: pl.DataFrame, cfg: EmbedConfig, *, crops_dir: Path | Place, parts: Parts, log: Log) -> pl.DataFrame:
     """Features of every crop, as a pretrained model's classifier would see them.
 
     Args:
         crops: CROPS rows; those with a failure are left out.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
 
     Returns:
         EMBEDDINGS rows in the order of `crops`; `embedding` is null where the file could not be read.
@@ -39,7 +41,8 @@ def embed(crops: pl.DataFrame, cfg: EmbedConfig, *, crops_dir: Path, parts: Part
     def features(rows: pl.DataFrame) -> pl.DataFrame:
         if not rows.height:
             return EMBEDDINGS.empty().cast({"embedding": pl.Array(pl.Float32, 1)})
-        paths = [crops_dir / crop_id for crop_id in rows["crop_id"]]
+        crops_at = places.of(crops_dir)
+        paths = [crops_at.source(crop_id) for crop_id in rows["crop_id"]]
         transform = models.transform_of(network())
         found, _ = infer(network(), transform, paths, "features", batch_size=cfg.batch_size, device=device)
         return pl.DataFrame(

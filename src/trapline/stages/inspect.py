@@ -12,9 +12,10 @@ from trapline.core.issues import clocks, labels, neighbours, overlaps, pictures,
 from trapline.core.log import Log
 from trapline.core.neighbours import unit
 from trapline.engine.local import map_rows
-from trapline.io import quality
+from trapline.io import places, quality
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
+from trapline.io.places import WAITING_THREADS, Place, Source
 from trapline.learn import unseen
 from trapline.learn.rows import with_file_state
 
@@ -26,12 +27,14 @@ NEAREST = 5  # neighbours of a crop that may be its copies
 
 
 def measures(
-    crops: pl.DataFrame, *, crops_dir: Path, max_pixels: int, workers: int, parts: Parts, log: Log
+    crops: pl.DataFrame, *, crops_dir: Path | Place, max_pixels: int, workers: int, parts: Parts, log: Log
 ) -> pl.DataFrame:
     """Blur, light and padding of every crop: crop_id and MEASURES; nulls where the file could not be read."""
 
+    crops_at = places.of(crops_dir)
+
     def measured(part: pl.DataFrame) -> pl.DataFrame:
-        found = [_measure(crops_dir / crop_id, max_pixels) for crop_id in part["crop_id"]]
+        found = [_measure(crops_at.source(crop_id), max_pixels) for crop_id in part["crop_id"]]
         columns = {name: [getattr(one, name, None) for one in found] for name in MEASURES}
         return pl.DataFrame({"crop_id": part["crop_id"], **columns}, schema={"crop_id": pl.String, **MEASURES})
 
@@ -44,14 +47,14 @@ def measures(
         part_rows=PART_ROWS,
         log=log,
         what="crops measured",
-        workers=workers,
+        workers=max(workers, WAITING_THREADS) if crops_at.waits else workers,
     )
     unread = table["padding"].null_count()
     log.account("crops", crops.height, "measured", table.height - unread, {"could not be read": unread})
     return table
 
 
-def _measure(path: Path, max_pixels: int) -> quality.Quality | None:
+def _measure(path: Source, max_pixels: int) -> quality.Quality | None:
     try:
         return quality.measure(path, max_pixels)
     except ImageFailure:

@@ -11,8 +11,10 @@ import torch
 from trapline.core.likeness import threshold
 from trapline.core.log import Log
 from trapline.engine.local import map_rows
+from trapline.io import places
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
+from trapline.io.places import Place, Source
 from trapline.learn.deployed import Deployed
 from trapline.learn.infer import infer_many
 from trapline.learn.neighbours import Neighbours
@@ -43,7 +45,7 @@ def likeness(
     val: pl.Series,
     model: Callable[[], Deployed],
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     made_with: Mapping[str, object],
     batch_size: int,
     parts: Parts,
@@ -52,7 +54,7 @@ def likeness(
     """Features of training crops, and how far val crops are from them; what was computed before is not again.
 
     Args:
-        train, val: Ids of crops (`crops_dir / crop_id`); of many, some are picked evenly.
+        train, val: Ids of crops in `crops_dir` (a folder or another place); of many, some are picked evenly.
         made_with: What decides the features: the checkpoint, the arithmetic.
 
     Returns:
@@ -66,17 +68,23 @@ def likeness(
             return pl.DataFrame(schema={"crop_id": pl.String, "features": pl.Array(pl.Float32, 1)})
         deployed = model()
 
-        def load(path: Path) -> Sequence[np.ndarray | str]:
+        def load(path: Source) -> Sequence[np.ndarray | str]:
             try:
                 return (load_for_evaluation(path, deployed.transform),)
             except ImageFailure as failure:
                 return (str(failure),)
 
-        paths = [crops_dir / crop_id for crop_id in rows["crop_id"]]
+        crops_at = places.of(crops_dir)
+        paths = [crops_at.source(crop_id) for crop_id in rows["crop_id"]]
         groups = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
         found = []
         for _, loaded, values in infer_many(
-            deployed.features, groups, load, batch_size=batch_size, device=deployed.device
+            deployed.features,
+            groups,
+            load,
+            batch_size=batch_size,
+            device=deployed.device,
+            threads=places.threads_for(paths),
         ):
             width = values.shape[1] if values is not None else deployed.width
             rest = iter(values if values is not None else ())

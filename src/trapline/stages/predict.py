@@ -10,7 +10,9 @@ from trapline.core.log import Log
 from trapline.core.schemas import PREDICTIONS
 from trapline.core.versions import VERSIONS
 from trapline.engine.local import map_rows
+from trapline.io import places
 from trapline.io.ledger import Parts, file_digest
+from trapline.io.places import Place
 from trapline.learn import checkpoint as checkpoints
 from trapline.learn import device as devices
 from trapline.learn.infer import infer
@@ -25,7 +27,7 @@ def predict(
     crop_ids: pl.DataFrame,
     cfg: PredictConfig,
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     parts: Parts,
     log: Log,
 ) -> pl.DataFrame:
@@ -35,7 +37,7 @@ def predict(
         checkpoint: A run's checkpoint; nothing else of the run is needed. Or a classifier that trapline did not
             train.
         crop_ids: One row per crop, with `crop_id` unique; other columns are ignored.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
         parts: Of this checkpoint.
 
     Returns:
@@ -54,7 +56,8 @@ def predict(
     def score(rows: pl.DataFrame) -> pl.DataFrame:
         if not rows.height:
             return PREDICTIONS.empty().cast({"scores": scores_type})
-        paths = [crops_dir / crop_id for crop_id in rows["crop_id"]]
+        crops_at = places.of(crops_dir)
+        paths = [crops_at.source(crop_id) for crop_id in rows["crop_id"]]
         found, failures = infer(
             network(),
             known.transform,

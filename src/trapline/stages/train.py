@@ -14,6 +14,7 @@ from trapline.core.log import Log
 from trapline.formats.ms_classification import read_label_index
 from trapline.io import atomic, provenance
 from trapline.io.ledger import fingerprint
+from trapline.io.places import Place
 from trapline.learn import device as devices
 from trapline.learn import processes, tracking, weights
 from trapline.learn.clock import Clock
@@ -87,7 +88,7 @@ def train(
     splits: pl.DataFrame,
     cfg: TrainConfig,
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     run_dir: Path,
     log: Log,
     root: Path | None = None,
@@ -102,7 +103,7 @@ def train(
     Args:
         examples: EXAMPLES rows; each with one label, unless `multilabel`. `heldback` ones are not trained on.
         splits: SPLITS rows of the examples' groups. Examples of groups without a split, and of test, are left out.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
         run_dir: The run's folder: params.json, machine.json, checkpoints/{last,best}.pt, metrics.jsonl, tensorboard/,
             done.json.
         root: What relative paths in `cfg` are relative to. Default: the current folder.
