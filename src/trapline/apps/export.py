@@ -43,8 +43,13 @@ def _fiftyone(project: Project, out: Path) -> None:
     log.account("examples", crops.height, "crops", seen.height, left)
     if not seen.height:
         raise InputError("no crop can be shown: this project has no pictures, only names. Give its dataset `images:`.")
-    root = project.layout.crops
-    paths = [(root / path).as_posix() for path in seen["path"]]
+    stored = project.storage.crops
+    if stored.folder is None:
+        raise InputError(
+            f"FiftyOne opens files of this disk, and these crops lie in {stored}. Copy them into a folder, make a "
+            "project of it (docs/storage.md), and export that."
+        )
+    paths = [(stored.folder / path).as_posix() for path in seen["path"]]
     fiftyone.write(out, seen.with_columns(path=pl.Series(paths, dtype=pl.String)))
     log.note(f"{seen.height:,} crops, {seen.select(several).item():,} of them with several labels, are in {out}")
     log.note(f"open them: {opening(out)}")

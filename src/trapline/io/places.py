@@ -55,7 +55,7 @@ class Place(Protocol):
         """
         ...
 
-    def write(self, name: str, data: bytes, *, sync: bool = False) -> None:
+    def write(self, name: str, data: bytes | memoryview, *, sync: bool = False) -> None:
         """Store a piece, whole or not at all.
 
         Args:
@@ -123,7 +123,7 @@ class Folder:
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
-    def write(self, name: str, data: bytes, *, sync: bool = False) -> None:
+    def write(self, name: str, data: bytes | memoryview, *, sync: bool = False) -> None:
         atomic.replace(self.path / name, lambda stream: stream.write(data), sync=sync)
 
     def sync(self, names: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
 from trapline.core.quantities import say_size
 from trapline.io import places
+from trapline.io.away import Objects
 from trapline.io.images import ImageFailure
 from trapline.io.places import Source
 from trapline.learn import checkpoint, head, memory, models, optimizer, schedule, trial, weights
@@ -50,6 +51,7 @@ def fit(
     start: Weights | None = None,
     processes: Processes | None = None,
     clock: Clock | None = None,
+    away: Objects | None = None,
 ) -> Progress:
     """Train until the epochs or the patience are used up; go on from `checkpoints/last.pt` if there is one.
 
@@ -59,6 +61,7 @@ def fit(
         start: Weights to start from, instead of the pretrained ones.
         processes: Those that train together; default this one alone.
         clock: What is left of the time budget.
+        away: Where copies of the checkpoints are put.
 
     Raises:
         TraplineError: A crop vanished or cannot be decoded, the loss is not a number, nothing fits into memory or
@@ -77,6 +80,7 @@ def fit(
             start=start,
             processes=processes or Processes(),
             clock=clock or Clock(None),
+            away=away,
         )
         try:
             training.resume_or_start()
@@ -106,11 +110,12 @@ class Training:
         start: Weights | None,
         processes: Processes,
         clock: Clock,
+        away: Objects | None = None,
     ):
         self.task, self.cfg, self.transform, self.run_dir = task, cfg, transform, run_dir
         self.recipe = recipes.of(cfg)
         self.device, self.trained, self.log, self.processes, self.clock = device, trained, log, processes, clock
-        self.keeper = Keeper(run_dir / "checkpoints", cfg.max_disk_bytes)
+        self.keeper = Keeper(run_dir / "checkpoints", cfg.max_disk_bytes, away)
         self.now = Progress()
         self.per_epoch = steps_per_epoch(len(task.paths), cfg.batch_size)
         self.sampling = sampling_weights(task.targets, task.weights, balanced=cfg.label_weighted)

@@ -15,8 +15,8 @@ from trapline.core.errors import InputError, TraplineError
 from trapline.core.folds import folds_of, held_out, rotate
 from trapline.core.log import Log
 from trapline.formats import taxonomy_csv
-from trapline.io import tables
-from trapline.io.ledger import Parts, file_digest, fingerprint
+from trapline.io import run_copy, tables
+from trapline.io.ledger import file_digest, fingerprint
 from trapline.io.runs import find_or_begin_run, made_from
 from trapline.steps.step import Context, Made, write
 
@@ -50,8 +50,8 @@ def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 
     used = _usable_crops(context)
     crops = context.table("crops").join(used.select("crop_id"), on="crop_id", how="semi")
-    parts = Parts(context.layout.parts("embed"))
-    embeddings = embed_stage(crops, cast(config.EmbedConfig, cfg), crops_dir=context.layout.crops, parts=parts, log=log)
+    embed_cfg, at = cast(config.EmbedConfig, cfg), context.storage
+    embeddings = embed_stage(crops, embed_cfg, crops_dir=at.crops, parts=at.parts("embed"), log=log)
     tables.write(context.layout.table("embeddings"), embeddings, schemas.EMBEDDINGS)
     return Made({"embeddings": fingerprint([used.rows(), cfg.model_dump(mode="json")])})
 
@@ -70,8 +70,12 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
         train_cfg = train_cfg.model_copy(update={"unlearnable": "keep"})  # a rare label's fold is held out once
     found = []
     clock = Clock(train_cfg.time_budget_s)
+    if (away := context.storage.runs()) is not None:
+        run_copy.adopt(context.layout.runs, away)
     for number, (turn, made) in enumerate(turns):
         run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, made, inputs)
+        if away is not None:
+            run_copy.bring(run_dir, away.inside(run_dir.name))
         log.note(f"run {run_dir.name}" + (f" (fold {number} of {len(turns)} held out)" if folds else ""))
         _tell_others(train_cfg, (run_dir.name, turn.to_dicts(), train_cfg.model_dump(mode="json")))
         result = _train_run(context, turn, train_cfg, run_dir, clock, log)
@@ -89,12 +93,13 @@ def _train_run(
         context.table("examples"),
         splits,
         cfg,
-        crops_dir=context.layout.crops,
+        crops_dir=context.storage.crops,
         run_dir=run_dir,
         log=log,
         root=context.layout.root,
         clock=clock,
         crops=_how_cropped(context),
+        away=context.storage.run(run_dir.name),
     )
 
 
@@ -157,11 +162,10 @@ def predict(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
     crops = _usable_crops(context)
     tables_of_runs, digests = [], []
     for name, wanted in _runs_to_predict(context, predict_cfg, crops):
-        run_dir = context.layout.run(name)
-        checkpoint = run_dir / "checkpoints" / "best.pt"
-        parts = Parts(run_dir / "predictions")
+        checkpoint = context.storage.checkpoint(name)
+        parts = context.storage.predictions(name)
         tables_of_runs.append(
-            predict_stage(checkpoint, wanted, predict_cfg, crops_dir=context.layout.crops, parts=parts, log=log)
+            predict_stage(checkpoint, wanted, predict_cfg, crops_dir=context.storage.crops, parts=parts, log=log)
         )
         digests.append((name, file_digest(checkpoint)))
     first = digests[0][0]
@@ -223,7 +227,7 @@ def evaluate(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log
         evaluate_cfg,
         taxonomy=taxonomy,
         run_dir=run_dir,
-        crops_dir=context.layout.crops,
+        crops_dir=context.storage.crops,
         log=log,
     )
     outputs = write(context, {"metrics": metrics})
