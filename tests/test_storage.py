@@ -1,9 +1,11 @@
 """A project whose crops, parts and checkpoints are objects of a real S3 server (moto): it makes what a folder makes."""
 
+import json
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -14,18 +16,21 @@ import torch
 
 import exports
 from misbehaving import jpeg
-from projects import draw_small, write_project
+from projects import QUICK, draw_small, write_project
 from test_kill import digest
 from trapline.apps.export import export
 from trapline.apps.review.material import of_project
 from trapline.apps.review.pictures import Pictures
-from trapline.core.config import DatasetSource, ProjectConfig
+from trapline.core.config import DatasetSource, EmbedConfig, ProjectConfig
 from trapline.core.errors import InputError
+from trapline.core.log import Log
 from trapline.io import project_file
 from trapline.io.atomic import BESIDE
 from trapline.project import Project
+from trapline.stages.embed import embed
 
-TABLES = ("images", "files", "crops", "examples", "splits", "embeddings", "metrics")
+TABLES = ("images", "files", "crops", "examples", "splits", "metrics")
+ONE_EPOCH = QUICK.model_copy(update={"epochs": 1})
 BUCKET = "trapline-storage"
 
 
@@ -67,6 +72,15 @@ def tables_of(root: Path):
     return {name: pl.read_parquet(root / "tables" / f"{name}.parquet") for name in TABLES}
 
 
+def features_of(root: Path):
+    """What embed makes of a few crops, where they lie; it takes long of all of them."""
+    project = Project(root)
+    parts, crops = project.storage.parts("embed"), project.table("crops").drop_nulls("path").head(6)
+    found = embed(crops, EmbedConfig(device="cpu"), crops_dir=project.storage.crops, parts=parts, log=Log())
+    assert found["embedding"].null_count() == 0
+    return found
+
+
 def run_of(root: Path):
     (run,) = (root / "runs").iterdir()
     return run
@@ -76,18 +90,17 @@ def run_of(root: Path):
 def both(s3, planted, tmp_path_factory, one_core):
     """The roots of a project in a folder and of one in a bucket, each run to its end."""
     home = tmp_path_factory.mktemp("both")
-    local = write_project(home / "local", planted)
-    away = write_project(home / "away", planted, storage=f"s3://{BUCKET}/whole/chain")
+    local = write_project(home / "local", planted, train=ONE_EPOCH)
+    away = write_project(home / "away", planted, train=ONE_EPOCH, storage=f"s3://{BUCKET}/whole/chain")
     for root in (local, away):
-        project = Project(root)
-        project.run()
-        project.make("embed")
+        Project(root).run()
     return local, away
 
 
 @pytest.mark.slow
 def test_a_bucket_gives_what_a_folder_gives(both, s3):
     local, away = both
+    assert features_of(away).equals(features_of(local))
     there = objects(s3, "whole/chain")
     expected, found = tables_of(local), tables_of(away)
     for name, table in expected.items():
@@ -107,6 +120,29 @@ def test_a_bucket_gives_what_a_folder_gives(both, s3):
         assert [name for name in there if name.startswith(f"tables/{stage}/part-")]
     report = (same / "report.html").read_text()
     assert report.count("data:image/jpeg") == (run / "report.html").read_text().count("data:image/jpeg") > 0
+
+
+@pytest.mark.slow
+def test_packed_crops_give_what_files_give(both, planted, tmp_path, one_core):
+    """Cropped, embedded, trained from and scored out of tar files."""
+    local, _ = both
+    root = write_project(tmp_path / "packed", planted, train=ONE_EPOCH, storage={"packed": True})
+    Project(root).run()
+    for name, table in tables_of(local).items():
+        assert tables_of(root)[name].equals(table), name
+    assert features_of(root).equals(features_of(local))
+    run, same = run_of(local), run_of(root)
+    assert pl.read_parquet(same / "predictions.parquet").equals(pl.read_parquet(run / "predictions.parquet"))
+    best = torch.load(same / "checkpoints/best.pt", weights_only=True)
+    assert digest(best) == digest(torch.load(run / "checkpoints/best.pt", weights_only=True))
+    crops, found = files(local / "crops"), {}
+    for path in (root / "crops").glob("*.tar"):
+        with tarfile.open(path) as pack:
+            found |= {member.name: pack.extractfile(member).read() for member in pack}  # type: ignore[union-attr]
+    assert found == crops
+    assert len(files(root / "crops")) < len(crops) / 10
+    report = (same / "report.html").read_text()
+    assert report.count("data:image/jpeg") == (run / "report.html").read_text().count("data:image/jpeg")
 
 
 @pytest.mark.slow
@@ -197,6 +233,29 @@ def test_what_was_copied_to_the_bucket_is_not_made_again(islands, s3):
     assert tags(s3, "copied") == before
 
 
+def test_what_is_gone_or_damaged_in_a_pack_is_found_and_made_again(islands):
+    root, crops = islands
+    project_file.set_values(root / "trapline.yaml", "storage", {"packed": True})
+    shutil.rmtree(root / "crops")
+    project = Project(root)
+    project.run(until="crop")
+    (pack,) = (root / "crops").glob("*.tar")
+    data = bytearray(pack.read_bytes())
+    name = sorted(crops)[2]
+    place = bytes(data).index(crops[name])
+    data[place + len(crops[name]) // 2] ^= 255
+    pack.write_bytes(bytes(data))
+    assert Project(root).check_crops() == 1
+    project.make("crop")
+    stored = project.storage.crops
+    assert {name: stored.read(name) for name in crops} == crops
+    for path in (root / "crops").glob("*.tar"):
+        path.unlink()
+    assert project.check_crops() == 6
+    project.make("crop")
+    assert {name: stored.read(name) for name in crops} == crops
+
+
 def test_what_is_gone_or_damaged_in_the_bucket_is_found_and_made_again(islands, s3):
     root, crops = islands
     move(root, "checked")
@@ -210,8 +269,8 @@ def test_what_is_gone_or_damaged_in_the_bucket_is_found_and_made_again(islands, 
     assert objects(s3, "checked/crops") == crops
 
 
-def test_the_review_shows_crops_out_of_the_bucket_and_an_export_to_files_says_what_to_do(islands, s3, tmp_path):
-    root, _ = islands
+def test_the_review_shows_crops_out_of_the_bucket_and_an_export_copies_them(islands, s3, tmp_path):
+    root, crops = islands
     move(root, "seen")
     shutil.rmtree(root / "crops")
     project = Project(root)
@@ -222,8 +281,10 @@ def test_the_review_shows_crops_out_of_the_bucket_and_an_export_to_files_says_wh
     shown = [Pictures(material.stored).crop(row) for row in rows.iter_rows(named=True)]
     assert len(set(shown)) == 6
     assert all(picture.startswith(b"\xff\xd8") for picture in shown)
-    with pytest.raises(InputError, match=f"these crops lie in s3://{BUCKET}/seen/crops. Copy them into a folder"):
-        export(project, "fiftyone", tmp_path / "out")
+    export(project, "fiftyone", tmp_path / "out")
+    assert files(tmp_path / "out/pictures") == crops
+    paths = json.loads((tmp_path / "out/data.json").read_text()).values()
+    assert sorted(Path(path).read_bytes() for path in paths) == sorted(crops.values())
 
 
 @pytest.mark.parametrize("url", ["bucket/prefix", "gs://bucket/prefix", "s3://", "s3://key:secret@bucket/prefix"])

@@ -56,6 +56,8 @@ class StorageConfig(Section):
     """Address of a store that speaks S3 but is not Amazon's."""
     region: str | None = None
     """Region of the bucket. Default: the profile's, or the environment's."""
+    packed: bool = False
+    """Keep crops in tar files, many to a file: for network disks and buckets, to which millions of files are a load."""
 
     @model_validator(mode="before")
     @classmethod

@@ -102,6 +102,9 @@ class Objects:
     def sync(self, names: Iterable[str]) -> None:
         """Nothing: an object is durable once it is written."""
 
+    def settle(self) -> None:
+        """Nothing."""
+
     def remove(self, name: str) -> None:
         async def once(store: Store) -> None:
             await store.attempt(lambda: store.connection.client.delete_async(self.below + name))

@@ -83,6 +83,10 @@ class Place(Protocol):
         one more column."""
         ...
 
+    def settle(self) -> None:
+        """Put in order what many writers left; called once they are all done."""
+        ...
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -152,6 +156,9 @@ class Folder:
         return pl.DataFrame(
             {"file_bytes": sizes, "file_mtime_ns": times}, schema={"file_bytes": pl.Int64, "file_mtime_ns": pl.Int64}
         )
+
+    def settle(self) -> None:
+        """Nothing."""
 
 
 def of(place: Path | Place) -> Place:

@@ -12,6 +12,7 @@ from trapline.io import project_file, run_copy
 from trapline.io.away import Objects
 from trapline.io.layout import Layout
 from trapline.io.ledger import Parts
+from trapline.io.packed import Packed
 from trapline.io.places import Folder, Place
 
 BUDGET_S = 600.0  # for one object; a checkpoint may take minutes
@@ -27,7 +28,8 @@ class Storage:
     @property
     def crops(self) -> Place:
         """Of crops, by crop_id."""
-        return self._inside("crops") or Folder(self.layout.crops)
+        place = self._inside("crops") or Folder(self.layout.crops)
+        return Packed(place) if self.cfg.packed else place
 
     def parts(self, stage: str) -> Parts:
         """What is done of a map stage whose outputs lie in the storage too, or in tables."""
@@ -60,8 +62,10 @@ class Storage:
         return away is not None and away.state([run_copy.BEST])["file_bytes"][0] is not None
 
     def stamp(self) -> dict[str, str]:
-        """What makes crops stale where they are to lie elsewhere; nothing for the project's folder."""
-        return {} if self.cfg.url is None else {"storage": self.cfg.url}
+        """What makes crops stale where they are to lie otherwise; nothing for plain files in the project's folder."""
+        if self.cfg.url is None and not self.cfg.packed:
+            return {}
+        return {"storage": f"{self.cfg.url or 'the project'}{', packed' if self.cfg.packed else ''}"}
 
     def _inside(self, folder: str) -> Objects | None:
         if self.cfg.url is None:

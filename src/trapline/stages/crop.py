@@ -100,6 +100,7 @@ def crop(
         still_good=still_there,
         stop=stopped.set,
     )
+    place.settle()
     unclear = crops.filter(pl.col("frame_unclear"))
     if unclear.height:
         log.warn(
@@ -128,6 +129,7 @@ def remove_damaged(parts: Parts, crops_dir: Path | Place, log: Log) -> int:
     stored = schemas.CROPS.empty() if done is None else done.drop_nulls("path")
     found = 0
     with log.progress("crops checked", stored.height) as advance:
+        place.state(stored["path"].to_list())  # packs that went since are seen to be gone
         read = places.read_all(place, stored["path"].to_list())
         for (path, data), checksum in zip(read, stored["checksum"], strict=True):
             if data is None or crop_io.digest(data) != checksum:
