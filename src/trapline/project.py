@@ -21,6 +21,7 @@ from trapline.io.layout import Layout
 from trapline.io.ledger import Parts, Record, Records, lock
 from trapline.io.notebook import NotebookLog, in_notebook
 from trapline.io.runs import find_run
+from trapline.io.storage import Storage
 from trapline.report import glance
 from trapline.stages.crop import remove_damaged
 from trapline.steps import STEPS, Context, inspect, is_beside, let_others_go, run_fingerprint, train_beside
@@ -82,6 +83,11 @@ class Project:
         self.engine = engine_of(
             engine, address, root=self.layout.root, workers=workers, gpus_per_worker=gpus_per_worker
         )
+
+    @property
+    def storage(self) -> Storage:
+        """Where its crops, parts and checkpoints lie."""
+        return Storage(self.layout, self.config.storage)
 
     def __repr__(self) -> str:
         lines = [f"{status.stage:9} {status.state}" for status in self.status()]
@@ -245,7 +251,7 @@ class Project:
             How many crops are damaged or gone.
         """
         with lock(self.layout.lock):
-            found = remove_damaged(Parts(self.layout.parts("crop")), self.layout.crops, self.log)
+            found = remove_damaged(self.storage.parts("crop"), self.storage.crops, self.log)
             self.records.forget("crop")
         return found
 
@@ -328,8 +334,10 @@ class Project:
 
     def _exists(self, output: str, record: Record) -> bool:
         if output in ("run", "predictions"):
-            name = "checkpoints/best.pt" if output == "run" else "predictions.parquet"
-            return (self.layout.run(str(record.facts.get("run"))) / name).exists()
+            run = str(record.facts.get("run"))
+            if output == "run":
+                return self.storage.has_checkpoint(run)
+            return (self.layout.run(run) / "predictions.parquet").exists()
         return self.layout.table(output).exists()
 
     # -- making a stage -------------------------------------------------------------------------------------------

@@ -201,7 +201,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 def test_images_of_a_store_come_alike(cluster, planted, local, store, tmp_path, stream):
     made = {}
     for engine in ("local", "ray"):
-        root = write_project(tmp_path / engine, planted, fetch={"stream": stream, "key": "{file_name}"}, max_failures=100)
+        root = write_project(
+            tmp_path / engine, planted, fetch={"stream": stream, "key": "{file_name}"}, max_failures=100
+        )
         source = {"annotations": [str(planted.annotations)], "images": store}
         project_file.set_values(root / "trapline.yaml", "datasets", {DATASET: source})
         made[engine] = Project(root, engine=engine, address=cluster.address if engine == "ray" else None)

@@ -6,6 +6,7 @@ from drawing import picture
 from trapline.io import jpeg
 from trapline.io.crops import SCALE_MARGIN, cut, is_grey, scale_for, write_jpeg
 from trapline.io.photo import Picture
+from trapline.io.places import Folder
 
 
 def cropped(image, window, max_size, shown=None):
@@ -101,12 +102,13 @@ def test_grey_and_coloured():
 
 def test_jpegs_keep_their_colours(tmp_path):
     image = picture("64x64_red_1x64_at_20_0_blue_1x64_at_21_0")
-    checksum = write_jpeg(image, tmp_path / "a" / "b.jpg", 100)
+    place = Folder(tmp_path)
+    checksum = write_jpeg(image, place, "a/b.jpg", 100)
     with Image.open(tmp_path / "a" / "b.jpg") as stored:
         assert np.abs(np.asarray(stored, int) - np.asarray(image, int)).max() <= 6  # subsampling would mix the columns
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.jpg"]
-    assert write_jpeg(image, tmp_path / "c.jpg", 100) == checksum
-    assert write_jpeg(image, tmp_path / "c.jpg", 75) != checksum
+    assert write_jpeg(image, place, "c.jpg", 100) == checksum
+    assert write_jpeg(image, place, "c.jpg", 75) != checksum
 
 
 def test_a_stored_crop_is_as_near_as_its_quality_says():

@@ -18,6 +18,7 @@ from trapline.io.ledger import (
     fingerprint,
     lock,
 )
+from trapline.io.places import Folder
 
 
 def rows(*names):
@@ -148,10 +149,10 @@ def test_settle_keeps_the_old_parts_until_the_new_are_there(tmp_path, monkeypatc
     parts.commit(rows("a", "b"))
     parts.commit(rows("c"))
 
-    def full(path, frame):
+    def full(place, name, data, *, sync=False):
         raise TraplineError("the disk is full")
 
-    monkeypatch.setattr(tables, "save", full)
+    monkeypatch.setattr(Folder, "write", full)
     with pytest.raises(TraplineError, match="full"):
         parts.settle(rows("a", "c"))
     assert committed(parts) == ["a", "b", "c"]

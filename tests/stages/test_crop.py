@@ -484,9 +484,9 @@ def test_whatever_the_boxes_a_jpeg_gives_what_pillow_gives(shop, style, monkeypa
     """Pixels before encoding, bit for bit, though only the rows that are wanted are decoded."""
     before_encoding = {}
 
-    def keep(pixels, path, quality, write=crop_io.write_jpeg):
-        before_encoding[path.name] = np.array(pixels)
-        return write(pixels, path, quality)
+    def keep(pixels, place, crop_id, quality, write=crop_io.write_jpeg):
+        before_encoding[crop_id.rpartition("/")[2]] = np.array(pixels)
+        return write(pixels, place, crop_id, quality)
 
     monkeypatch.setattr(crop_io, "write_jpeg", keep)
     rng = np.random.default_rng(0)

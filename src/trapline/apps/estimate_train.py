@@ -27,7 +27,7 @@ def estimate_train(project: Project, options: Mapping[str, object] | None = None
     """
     project.run(until="split")
     cfg = TrainConfig.model_validate({**project.config.train.model_dump(), **(options or {})})
-    crops_dir = project.layout.crops
+    crops_dir = project.storage.crops
     chosen = lesson(project.table("examples"), project.table("splits"), cfg, crops_dir, Log())
     start = starting_weights(cfg, project.layout.root)
     device = devices.resolve(cfg.device)

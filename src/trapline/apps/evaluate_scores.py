@@ -16,6 +16,7 @@ from trapline.core.log import Log
 from trapline.formats import score_csv, target_mapping, taxonomy_csv
 from trapline.io import atomic
 from trapline.io.ledger import file_digest
+from trapline.io.places import Place
 from trapline.stages.evaluate import evaluate
 
 
@@ -27,7 +28,7 @@ def evaluate_scores(
     cfg: EvaluateConfig,
     *,
     mapping: Path | None = None,
-    crops_dir: Path | None = None,
+    crops_dir: Path | Place | None = None,
     name: str = "",
     log: Log,
 ) -> pl.DataFrame:
@@ -94,9 +95,9 @@ def evaluate_scores(
     )
 
 
-def _names(paths: pl.Series, examples: pl.DataFrame, crops_dir: Path | None, log: Log) -> pl.Series:
+def _names(paths: pl.Series, examples: pl.DataFrame, crops_dir: Path | Place | None, log: Log) -> pl.Series:
     """The tool's paths as the examples name their crops."""
-    if crops_dir is not None:  # a tool that was run on the folder itself may have written where it lies
+    if isinstance(crops_dir, Path):  # a tool that was run on the folder itself may have written where it lies
         paths = paths.str.strip_prefix(f"{crops_dir.resolve().as_posix()}/")
     paths, shifted = align(paths, examples["crop_id"])
     if shifted:

@@ -8,10 +8,13 @@ import polars as pl
 
 from trapline.core.errors import InputError
 from trapline.core.issues.rows import by_crop
+from trapline.core.log import Log
 from trapline.formats import fiftyone
+from trapline.io.places import Folder, Place, read_all
 from trapline.project import Project
 
 Target = Literal["fiftyone"]
+PICTURES = "pictures"
 
 
 def export(project: Project, to: Target, out: Path, *, overwrite: bool = False) -> None:
@@ -43,11 +46,28 @@ def _fiftyone(project: Project, out: Path) -> None:
     log.account("examples", crops.height, "crops", seen.height, left)
     if not seen.height:
         raise InputError("no crop can be shown: this project has no pictures, only names. Give its dataset `images:`.")
-    root = project.layout.crops
-    paths = [(root / path).as_posix() for path in seen["path"]]
+    stored = project.storage.crops
+    folder = stored.folder or _brought(stored, seen["path"].to_list(), out.resolve() / PICTURES, log)
+    paths = [(folder / path).as_posix() for path in seen["path"]]
     fiftyone.write(out, seen.with_columns(path=pl.Series(paths, dtype=pl.String)))
     log.note(f"{seen.height:,} crops, {seen.select(several).item():,} of them with several labels, are in {out}")
     log.note(f"open them: {opening(out)}")
+
+
+def _brought(stored: Place, names: list[str], folder: Path, log: Log) -> Path:
+    """A folder with a copy of every crop: FiftyOne opens files of this disk."""
+    log.note(f"the crops lie in {stored}: they are copied to {folder}")
+    gone = 0
+    with log.progress("crops copied", len(names)) as advance:
+        for name, data in read_all(stored, names):
+            if data is None:
+                gone += 1
+            else:
+                Folder(folder).write(name, data)
+            advance(1)
+    if gone:
+        log.warn(f"{gone:,} of {len(names):,} crops are gone. Make them again: trapline crop --check")
+    return folder
 
 
 def opening(folder: Path) -> str:

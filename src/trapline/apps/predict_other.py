@@ -13,6 +13,7 @@ from trapline.formats import score_csv
 from trapline.formats.ms_classification import read_label_index
 from trapline.io.ledger import Parts, lock
 from trapline.io.pictures import pictures
+from trapline.io.places import Place
 
 
 def predict_other(
@@ -21,7 +22,7 @@ def predict_other(
     out: Path,
     cfg: PredictConfig,
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     crop_ids: pl.Series | None = None,
     image_size: int = 224,
     mean: tuple[float, float, float] | None = None,
@@ -36,7 +37,7 @@ def predict_other(
     Args:
         label_index: The classifier's labels, in the order of its outputs (label_index.json, or one per line).
         out: The CSV file; gzipped where its name ends with .gz.
-        crops_dir: The folder that crops are named relative to.
+        crops_dir: The folder that crops are named relative to, or another place of crops.
         crop_ids: Which. Default: every picture in the folder and below.
         image_size: Side of the classifier's input, in pixels.
         mean, std: Of each channel, for pixels in 0..1. Default: ImageNet's, as most classifiers of the field have.
@@ -52,9 +53,10 @@ def predict_other(
     from trapline.learn.transforms import Transform
     from trapline.stages.predict import predict
 
-    if not crops_dir.is_dir():
+    if isinstance(crops_dir, Path) and not crops_dir.is_dir():
         raise InputError(f"there is no folder {crops_dir}. Name the one that crops lie in: --crops DIR")
     if crop_ids is None:
+        assert isinstance(crops_dir, Path), "of another place the crops are named"
         crop_ids = _pictures(crops_dir)
     labels = read_label_index(label_index)
     transform = Transform(image_size, mean or IMAGENET_MEAN, std or IMAGENET_STD, "bicubic")

@@ -311,12 +311,12 @@ def _predict_other(
     from trapline.apps.predict_other import predict_other
 
     log = ConsoleLog()
-    crop_ids = None
-    if crops is None:
+    stored, crop_ids = crops, None
+    if stored is None:
         opened = Project(project, log)
-        crops, crop_ids = opened.layout.crops, opened.table("examples")["crop_id"]
+        stored, crop_ids = opened.storage.crops, opened.table("examples")["crop_id"]
     failed = predict_other(
-        classifier, label_index, out[0], cfg or config.PredictConfig(), crops_dir=crops, crop_ids=crop_ids,
+        classifier, label_index, out[0], cfg or config.PredictConfig(), crops_dir=stored, crop_ids=crop_ids,
         image_size=image_size or 224, mean=mean, std=std, probabilities=probabilities, log=log,
     )  # fmt: skip
     log.note(f"wrote {out[0]}; next: trapline evaluate --outputs {out[0]} --out FOLDER")
@@ -365,14 +365,15 @@ def evaluate(
     log = ConsoleLog()
     if examples is None:
         opened = Project(project, log)
-        table, splits, crops = opened.table("examples"), opened.table("splits"), crops or opened.layout.crops
+        table, splits, stored = opened.table("examples"), opened.table("splits"), crops or opened.storage.crops
         cfg = opened.config.evaluate.model_copy(update=given(cfg))
     else:
+        stored = crops
         table, splits, notes = example_csv.read(examples)
         for note in notes:
             log.warn(note)
     evaluate_scores(
-        outputs, table, splits, out, cfg or config.EvaluateConfig(), mapping=target_mapping, crops_dir=crops,
+        outputs, table, splits, out, cfg or config.EvaluateConfig(), mapping=target_mapping, crops_dir=stored,
         name=name or "", log=log,
     )  # fmt: skip
     log.note(f"report: {out / 'report.html'}")

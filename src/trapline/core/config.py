@@ -45,6 +45,34 @@ class DatasetSource(Section):
         return self
 
 
+class StorageConfig(Section):
+    """Where crops, parts of stages and checkpoints lie: in the project, or as objects of a bucket."""
+
+    url: str | None = None
+    """s3://bucket/prefix, of this project alone. Default: inside the project's folder."""
+    profile: str | None = None
+    """AWS profile that may read, write, list and delete there. Default: the environment's credentials."""
+    endpoint: str | None = None
+    """Address of a store that speaks S3 but is not Amazon's."""
+    region: str | None = None
+    """Region of the bucket. Default: the profile's, or the environment's."""
+    packed: bool = False
+    """Keep crops in tar files, many to a file: for network disks and buckets, to which millions of files are a load."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url_alone(cls, given: object) -> object:
+        return {"url": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _is_a_bucket(self) -> "StorageConfig":
+        if self.url is not None:
+            bucket = self.url.removeprefix("s3://").partition("/")[0]
+            if not self.url.startswith("s3://") or not bucket or urls.without_secrets(self.url) != self.url:
+                raise ValueError(f"storage {urls.without_secrets(self.url)!r}: write it as s3://bucket/prefix")
+        return self
+
+
 class IngestConfig(Section):
     """Annotation files -> images, locations, boxes, labels."""
 
@@ -398,6 +426,7 @@ class ProjectConfig(Section):
     """Datasets by name: annotation files and the folder of their images."""
     max_failures: int = Field(default=0, ge=0)
     """Images that may fail before a run ends with exit code 3."""
+    storage: StorageConfig = StorageConfig()
     ingest: IngestConfig = IngestConfig()
     fetch: FetchConfig = FetchConfig()
     crop: CropConfig = CropConfig()

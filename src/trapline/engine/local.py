@@ -9,6 +9,7 @@ import polars as pl
 from trapline.core.log import Log
 from trapline.engine.apart import Apart, Died
 from trapline.engine.mapping import Job, Piece, Together, Work, attempt
+from trapline.io import places
 from trapline.io.flights import Flights
 from trapline.io.ledger import FINGERPRINT
 
@@ -22,7 +23,7 @@ class Local:
 
     def run(self, job: Job) -> list[pl.DataFrame]:
         """As Engine.run; at most twice `job.workers` parts are in memory at a time."""
-        flights = Flights(job.parts.folder)
+        flights = Flights(job.parts.beside or places.of(job.parts.folder).folder)
         left = flights.left()
         suspect = pl.col(FINGERPRINT).is_in(list(left))
         outputs = []

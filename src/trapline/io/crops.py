@@ -12,8 +12,9 @@ from PIL import Image
 
 from trapline.core import hashing
 from trapline.core.geometry import Pixels
-from trapline.io import atomic, jpeg
+from trapline.io import jpeg
 from trapline.io.photo import Picture
+from trapline.io.places import Folder, Place
 
 SCALE_MARGIN = 1.6  # a reduced decode must leave a crop this many times its stored size: 42 dB and more (docs/log.md)
 SAMPLED_ROWS = 4  # rows looked at per pixel of a frame's small brightness
@@ -128,18 +129,18 @@ def _some_rows(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[:: max(len(pixels) // (SAMPLED_ROWS * side), 1)])
 
 
-def write_jpeg(pixels: np.ndarray | Image.Image, path: Path, quality: int) -> str:
-    """Encode an RGB image as JPEG; whole or not at all. Not synced: its part is.
+def write_jpeg(pixels: np.ndarray | Image.Image, place: Place, crop_id: str, quality: int) -> str:
+    """Encode an RGB image as JPEG and store it; whole or not at all. Not synced: its part is.
 
     Returns:
-        The digest of the file's bytes.
+        The digest of the crop's bytes.
     """
-    return write(jpeg.encode(np.asarray(pixels), quality), path)
+    return write(jpeg.encode(np.asarray(pixels), quality), place, crop_id)
 
 
-def write(data: bytes, path: Path) -> str:
+def write(data: bytes, place: Place, crop_id: str) -> str:
     """Store an encoded crop as `write_jpeg` does; the digest of its bytes."""
-    atomic.replace(path, lambda stream: stream.write(data), sync=False)
+    place.write(crop_id, data)
     return digest(data)
 
 
@@ -163,5 +164,5 @@ def take(source: Path, target: Path) -> str:
         os.replace(beside, target)
         beside.unlink(missing_ok=True)  # renaming onto the same file leaves both names
     except OSError:
-        return write(data, target)
+        return write(data, Folder(target.parent), target.name)
     return digest(data)

@@ -7,11 +7,11 @@ import io
 import re
 import stat
 import warnings
-from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from trapline.core.geometry import Header
+from trapline.io.places import Piece, Source
 
 ORIENTATION_TAG = 0x0112  # EXIF 2.3
 EXIF_BLOCK, TAKEN_TAG, CHANGED_TAG = 0x8769, 0x9003, 0x0132
@@ -36,13 +36,15 @@ class TooLarge(ImageFailure):
     """More pixels, or bytes, than the limit."""
 
 
-def read(path: Path) -> bytes:
-    """The bytes of an image file.
+def read(path: Source) -> bytes:
+    """The bytes of an image file, or of a piece of a place.
 
     Raises:
         ImageFailure: Missing, not a file, not readable, or larger than any image.
     """
     try:
+        if isinstance(path, Piece):
+            return path.read_bytes()
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
             raise ImageFailure("cannot be opened: not a file")
@@ -56,9 +58,9 @@ def read(path: Path) -> bytes:
 
 
 def open_image(
-    source: Path | bytes, max_pixels: int, formats: tuple[str, ...] | None = None
+    source: Source | bytes, max_pixels: int, formats: tuple[str, ...] | None = None
 ) -> tuple[Image.Image, Header]:
-    """Open an image, a file's or its bytes, and read its header without decoding it.
+    """Open an image, a file's, a piece's or its bytes, and read its header without decoding it.
 
     Args:
         formats: Pillow's names of those that are tried; default all.
@@ -66,6 +68,8 @@ def open_image(
     Raises:
         ImageFailure: Missing, empty, not an image, or (TooLarge) more than `max_pixels`.
     """
+    if isinstance(source, Piece):
+        source = read(source)
     if formats is not None:
         Image.init()  # Pillow finds out by itself which formats there are only where it may try all
     try:

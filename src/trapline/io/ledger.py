@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
 import polars as pl
 
-from trapline.core.errors import LockHeld, TraplineError
-from trapline.io import atomic, tables
+from trapline.core.errors import LockHeld
+from trapline.io import atomic, places, tables
+from trapline.io.places import Place
 
 FINGERPRINT = "_fingerprint"
+PARTS = "part-*.parquet"
 MAX_PARTS = 32  # more than this are merged once a stage is complete
 MERGED_ROWS = 200_000
 
@@ -85,10 +88,14 @@ class Records:
 class Parts:
     """Committed parts of one map stage: Parquet files whose rows carry the fingerprint of the input row.
 
+    They lie in a folder, or in another place (io/places.py); `beside` is then a folder of this disk for what concerns
+    this machine's processes alone.
+
     `missing_ok` of a torn or foreign file: a part that cannot be read is treated as not done.
     """
 
-    folder: Path
+    folder: Path | Place
+    beside: Path | None = None
     unreadable: list[str] = field(default_factory=list)
 
     def read(self, wanted: pl.DataFrame | None = None) -> pl.DataFrame | None:
@@ -99,13 +106,13 @@ class Parts:
                 may have other columns, so it is needed wherever settings can change.
         """
         frames = []
-        for path in sorted(self.folder.glob("part-*.parquet")):
+        for name, part in self._frames():
             try:
-                frame = tables.read(path)
-                if wanted is not None:
-                    frame = frame.join(wanted, on=wanted.columns, how="semi")
-            except (TraplineError, pl.exceptions.PolarsError):
-                self.unreadable.append(path.name)
+                frame = part if part is None or wanted is None else part.join(wanted, on=wanted.columns, how="semi")
+            except pl.exceptions.PolarsError:
+                frame = None
+            if frame is None:
+                self.unreadable.append(name)
                 continue
             if wanted is None or frame.height:
                 frames.append(frame)
@@ -113,23 +120,23 @@ class Parts:
 
     def commit(self, frame: pl.DataFrame) -> None:
         """Add one finished part, whole; named by its content, so that a repeat is the same file."""
-        name = fingerprint(frame[FINGERPRINT].unique().sort().to_list())
-        tables.save(self.folder / f"part-{name}.parquet", frame)
+        self._save(frame)
 
     def forget(self, which: pl.Expr) -> int:
         """Drop committed rows, so that they run again. Returns how many."""
         dropped = 0
-        for path in sorted(self.folder.glob("part-*.parquet")):
-            try:
-                frame = tables.read(path)
-                kept = frame.filter(~which)
-            except (TraplineError, pl.exceptions.PolarsError):
+        for name, frame in self._frames():
+            if frame is None:
                 continue  # is not done anyway
+            try:
+                kept = frame.filter(~which)
+            except pl.exceptions.PolarsError:
+                continue
             if kept.height < frame.height:
                 dropped += frame.height - kept.height
                 if kept.height:
                     self.commit(kept)
-                path.unlink()
+                self._place.remove(name)
         return dropped
 
     def settle(self, frame: pl.DataFrame) -> None:
@@ -137,26 +144,51 @@ class Parts:
 
         Called once a stage is complete. The merged parts are written before the old ones go.
         """
-        old = set(self.folder.glob("part-*.parquet"))
-        if len(old) <= MAX_PARTS and sum(_height(path) for path in old) == frame.height:
+        old = set(self._place.names(PARTS))
+        if len(old) <= MAX_PARTS and sum(self._height(name) for name in old) == frame.height:
             return
         before = set(old)
         for start in range(0, max(frame.height, 1), MERGED_ROWS):
             piece = frame.slice(start, MERGED_ROWS)
             if piece.height:
-                name = fingerprint(piece[FINGERPRINT].unique().sort().to_list())
-                path = self.folder / f"part-{name}.parquet"
-                tables.save(path, piece)
-                old.discard(path)
-        for path in old & before:
-            path.unlink(missing_ok=True)
+                old.discard(self._save(piece))
+        for name in old & before:
+            self._place.remove(name)
+
+    @property
+    def _place(self) -> Place:
+        return places.of(self.folder)
+
+    def _save(self, frame: pl.DataFrame) -> str:
+        """Write a part; returns its name."""
+        name = f"part-{fingerprint(frame[FINGERPRINT].unique().sort().to_list())}.parquet"
+        self._place.write(name, tables.as_bytes(frame), sync=True)
+        return name
+
+    def _frames(self) -> Iterator[tuple[str, pl.DataFrame | None]]:
+        """Every part by name; None for one that cannot be read. Those of another machine are fetched ahead."""
+        names, place = self._place.names(PARTS), self._place
+        if place.folder is not None:
+            for name in names:
+                yield name, _read(place.folder / name)
+            return
+        for name, data in places.read_all(place, names):
+            yield name, None if data is None else _read(BytesIO(data))
+
+    def _height(self, name: str) -> int:
+        source = self._place.source(name)
+        try:
+            content = source if isinstance(source, Path) else BytesIO(source.read_bytes())
+            return pl.scan_parquet(content).select(pl.len()).collect().item()
+        except (pl.exceptions.PolarsError, OSError):
+            return -1
 
 
-def _height(path: Path) -> int:
+def _read(content: Path | BytesIO) -> pl.DataFrame | None:
     try:
-        return pl.scan_parquet(path).select(pl.len()).collect().item()
+        return pl.read_parquet(content)
     except (pl.exceptions.PolarsError, OSError):
-        return -1
+        return None
 
 
 @contextmanager

@@ -7,13 +7,13 @@ varies it for training.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from trapline.io.images import decode, open_image
+from trapline.io.places import Source
 
 MAX_PIXELS = 200_000_000
 
@@ -56,7 +56,7 @@ class Transform:
         return tuple(round(255 * value) for value in self.mean)  # type: ignore[return-value]
 
 
-def read_square(path: Path | bytes, transform: Transform) -> Image.Image:
+def read_square(path: Source | bytes, transform: Transform) -> Image.Image:
     """Decode a crop, a file's or its bytes, and pad it to a square.
 
     A JPEG much larger than needed is decoded at a half, quarter or eighth of its size, as long as both sides keep
@@ -78,7 +78,7 @@ def read_square(path: Path | bytes, transform: Transform) -> Image.Image:
     return square
 
 
-def load_for_evaluation(path: Path | bytes, transform: Transform) -> np.ndarray:
+def load_for_evaluation(path: Source | bytes, transform: Transform) -> np.ndarray:
     """A crop as the model sees it outside training: uint8 [size, size, 3].
 
     Raises:

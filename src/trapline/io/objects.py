@@ -36,6 +36,7 @@ GIVEN_UP_IN_A_ROW = 16  # objects given up one after another, after which the st
 MISSING_AT_FIRST = 100  # objects missing before any came, after which the address must be wrong
 LONGEST_WAIT_S = 30.0
 FIRST_WAIT_S = {"odd": 0.1, "transient": 0.3, "throttled": 1.0, "unreachable": 1.0}
+IMAGES = "`images:`, or --bucket"
 BAD_CHECKSUM = "checksum does not match"
 _T = TypeVar("_T")
 
@@ -44,12 +45,14 @@ class ObjectFailure(Exception):
     """One object that cannot be had; `reason` in words for the failures table, the same for all that share it.
 
     `transient`: it might come another time (it timed out, or the server had errors, for as long as it was tried).
+    `missing`: the store says that there is none.
     """
 
-    def __init__(self, reason: str, *, transient: bool = False):
+    def __init__(self, reason: str, *, transient: bool = False, missing: bool = False):
         super().__init__(reason)
         self.reason = reason
         self.transient = transient
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,17 @@ class Fetched:
     checksum: str
 
 
-def open_store(url: str, cfg: FetchConfig, *, proven: bool = False) -> "Store":
+def open_store(url: str, cfg: FetchConfig, *, proven: bool = False, setting: str = IMAGES) -> "Store":
     """Open the store at `url`, whose path is the prefix of all keys.
 
     Args:
         proven: Objects came from there before: a refusal is then an object's, not the store's.
+        setting: What names the URL, for messages.
 
     Raises:
         StoreRefused: No such profile, no credentials, or a URL that names no bucket.
     """
-    return Store(connect(url, cfg), cfg, proven=proven)
+    return Store(connect(url, cfg), cfg, proven=proven, setting=setting)
 
 
 class Stores:
@@ -105,13 +109,13 @@ class Stores:
 class Store:
     """An opened store. `read` and `size` are for threads; `get` and `head` for coroutines on the loop."""
 
-    def __init__(self, connection: Connection, cfg: FetchConfig, *, proven: bool = False):
+    def __init__(self, connection: Connection, cfg: FetchConfig, *, proven: bool = False, setting: str = IMAGES):
         self.connection = connection
         self.place = connection.place
         self._cfg = cfg
         self._pace = Pace(cfg.max_concurrency)
         self._bytes = Gate(cfg.in_flight_mb * 1_000_000)
-        self._proven = proven
+        self._proven, self._setting = proven, setting
         self._tags_are_md5: bool | None = None  # not known until one agrees; KMS-encrypted buckets have other tags
         self._begun_at = self._came_at = 0.0  # of the first attempt, and of the last success
         self._given_up = self._missing = 0  # since the last success
@@ -160,7 +164,7 @@ class Store:
             seen = data
             return Problem("permanent" if again else "odd", odd)
 
-        return await self._try(once, budget_s)
+        return await self.attempt(once, budget_s)
 
     async def head(self, key: str) -> int:
         """The object's size in bytes. Raises as `get`."""
@@ -168,7 +172,7 @@ class Store:
         async def once() -> int:
             return (await self.connection.client.head_async(key))["size"]
 
-        return await self._try(once, None)
+        return await self.attempt(once, None)
 
     def usual_s(self) -> float:
         """Seconds that a request takes lately, waits for its turn not included; 0 before the first came."""
@@ -205,8 +209,11 @@ class Store:
 
     # -- again, or not --------------------------------------------------------------------------------------------
 
-    async def _try(self, once: Callable[[], Coroutine[Any, Any, _T | Problem]], budget_s: float | None) -> _T:
-        """Attempts until one succeeds, one fails for good, or the time is up. Waiting for a turn takes no time."""
+    async def attempt(self, once: Callable[[], Coroutine[Any, Any, _T | Problem]], budget_s: float | None = None) -> _T:
+        """Attempts until one succeeds, one fails for good, or the time is up. Waiting for a turn takes no time.
+
+        Raises as `read`.
+        """
         left = min(budget_s or self._cfg.budget_s, self._cfg.budget_s)
         problem, tries, first, begin = Problem("transient", "timed out"), 0, 0.0, 0.0
         while True:
@@ -269,12 +276,12 @@ class Store:
                 self._refuse(problem)
         if problem.kind in ("credentials", "bucket", "region"):
             self._refuse(problem)
-        raise ObjectFailure(problem.reason)
+        raise ObjectFailure(problem.reason, missing=problem.kind == "missing")
 
     def _refuse(self, problem: Problem) -> NoReturn:
         who, hint = self.connection.who, problem.hint
         if problem.kind == "bucket":
-            self._end_with(StoreRefused(f"{self.place}: there is no such bucket. Check `images:`, or --bucket."))
+            self._end_with(StoreRefused(f"{self.place}: there is no such bucket. Check {self._setting}."))
         if problem.kind == "region":
             right = f"--region {hint}" if hint else "--region with its own"
             self._end_with(StoreRefused(f"{self.place} is in another region (asked with {who}). Name it: {right}."))

@@ -5,13 +5,13 @@ Blur Metric": how little the picture changes when it is blurred once more.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
 from trapline.io import images
+from trapline.io.places import Source
 
 SIDE_PX = 256  # the longer side that is looked at
 TAPS = 9  # of the blur, as in the source
@@ -35,7 +35,7 @@ class Quality:
     padding: float
 
 
-def measure(path: Path, max_pixels: int) -> Quality:
+def measure(path: Source, max_pixels: int) -> Quality:
     """Measures of a crop's file.
 
     Raises:

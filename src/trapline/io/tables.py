@@ -26,7 +26,15 @@ def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
 
 def save(path: Path, frame: pl.DataFrame) -> None:
     """Write any frame as Parquet, whole or not at all."""
-    _save(path, lambda memory: frame.write_parquet(memory, compression="zstd", compression_level=1, statistics=False))
+    data = as_bytes(frame)
+    atomic.replace(path, lambda stream: stream.write(data))
+
+
+def as_bytes(frame: pl.DataFrame) -> memoryview:
+    """A frame as the bytes of a Parquet file."""
+    memory = BytesIO()
+    frame.write_parquet(memory, compression="zstd", compression_level=1, statistics=False)
+    return memory.getbuffer()
 
 
 def _save(path: Path, write: Callable[[IO[bytes]], object]) -> None:

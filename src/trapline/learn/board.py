@@ -1,5 +1,7 @@
 """What a person looks at in TensorBoard beside the scalars: recall per label, confusion, batches, extreme examples."""
 
+import posixpath
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -80,7 +82,7 @@ class Board:
                 pixels.append(load_for_evaluation(path, self.transform))
             except ImageFailure:  # it was there a moment ago; a picture less
                 continue
-            lines.append(f"{scores[k]:.3f} {path.name} ({self._names(self.task.val_targets[k])})")
+            lines.append(f"{scores[k]:.3f} {posixpath.basename(path.name)} ({self._names(self.task.val_targets[k])})")
         if pixels:
             self.history.show_images(tag, np.stack(pixels), epoch)
             self.history.show_text(tag, "  \n".join(lines), epoch)

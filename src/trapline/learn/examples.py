@@ -1,6 +1,5 @@
 """From tables of examples to what is to be learned from what."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ import polars as pl
 from trapline.core.config import TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
+from trapline.io import places
+from trapline.io.places import Place
 from trapline.learn.task import Task
 
 
@@ -36,28 +37,28 @@ class Lesson:
         """Everything of it that decides what is learnt."""
         return [[name, part.drop("group_id").rows(), self.sizes[name]] for name, part in self.parts.items()]
 
-    def task(self, crops_dir: Path, *, multilabel: bool) -> Task:
+    def task(self, crops_dir: Path | Place, *, multilabel: bool) -> Task:
         """The same as arrays and paths."""
         index = {label: number for number, label in enumerate(self.labels)}
-        rows, val = self.parts["train"], self.parts["val"]
+        rows, val, crops = self.parts["train"], self.parts["val"], places.of(crops_dir)
         return Task(
             labels=tuple(self.labels),
             crop_ids=tuple(rows["crop_id"]),
-            paths=tuple(crops_dir / crop_id for crop_id in rows["crop_id"]),
+            paths=tuple(crops.source(crop_id) for crop_id in rows["crop_id"]),
             targets=_targets(rows, index, multilabel=multilabel),
             weights=rows["weight"].to_numpy().astype(np.float64),
-            val_paths=tuple(crops_dir / crop_id for crop_id in val["crop_id"]),
+            val_paths=tuple(crops.source(crop_id) for crop_id in val["crop_id"]),
             val_targets=_targets(val, index, multilabel=multilabel),
             groups=np.unique(rows["group_id"].to_numpy(), return_inverse=True)[1],
         )
 
 
-def lesson(examples: pl.DataFrame, splits: pl.DataFrame, cfg: TrainConfig, crops_dir: Path, log: Log) -> Lesson:
+def lesson(examples: pl.DataFrame, splits: pl.DataFrame, cfg: TrainConfig, crops_dir: Path | Place, log: Log) -> Lesson:
     """Choose the examples that are trained on and judged by.
 
     Args:
         examples, splits: EXAMPLES and SPLITS rows.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
 
     Raises:
         InputError: Nothing to train on, only one label, a label without training crops, or a crop with several labels
@@ -147,17 +148,13 @@ def _warn(what: str, labels: Sequence[str], log: Log) -> None:
         log.warn(f"{what} {', '.join(labels[:5])}{more}")
 
 
-def _file_sizes(rows: pl.DataFrame, crops_dir: Path, split: str) -> list[int]:
+def _file_sizes(rows: pl.DataFrame, crops_dir: Path | Place, split: str) -> list[int]:
     """Bytes of each crop's file; a missing one is an error now, not an hour into training."""
-    sizes, missing = [], []
-    for crop_id in rows["crop_id"]:
-        try:
-            sizes.append(os.stat(crops_dir / crop_id).st_size)
-        except OSError:
-            missing.append(crop_id)
-    if missing:
+    sizes = places.of(crops_dir).state(rows["crop_id"].to_list())["file_bytes"]
+    missing = rows["crop_id"].filter(sizes.is_null())
+    if len(missing):
         raise TraplineError(
             f"{len(missing):,} of {rows.height:,} {split} crops are missing in {crops_dir} (first: {missing[0]}). "
             "Make them again with `trapline crop`."
         )
-    return sizes
+    return sizes.to_list()

@@ -1,7 +1,6 @@
 """The one inference loop: crops in, scores or features out. Used by embed, predict, the probe and validation."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -10,7 +9,9 @@ from torch import nn
 
 from trapline.core import cores
 from trapline.core.errors import TraplineError
+from trapline.io import places
 from trapline.io.images import ImageFailure
+from trapline.io.places import Source
 from trapline.learn import device as devices
 from trapline.learn import memory, objective
 from trapline.learn.loader import load_ahead
@@ -84,7 +85,7 @@ def infer_many(
 def infer(
     model: nn.Module,
     transform: Transform,
-    paths: Sequence[Path],
+    paths: Sequence[Source],
     output: Literal["scores", "features"],
     *,
     batch_size: int,
@@ -100,7 +101,7 @@ def infer(
         output: `scores`: probabilities, one per label. `features`: what the classifier sees.
         batch_size: Crops at a time; halved, for good, where memory runs out.
         multilabel: Each label is scored by itself, rather than which one it is.
-        threads: That load crops; 0 takes one per CPU core.
+        threads: That load crops; 0 takes one per CPU core, and more where crops come from another machine.
         done: Told how many crops each batch held.
 
     Returns:
@@ -108,7 +109,7 @@ def infer(
         None. Width is 0 if no crop could be read.
     """
 
-    def load(path: Path) -> Sequence[np.ndarray | str]:
+    def load(path: Source) -> Sequence[np.ndarray | str]:
         try:
             return (load_for_evaluation(path, transform),)
         except ImageFailure as failure:
@@ -126,13 +127,13 @@ def infer(
     failures: list[str | None] = []
     with torch.no_grad(), devices.autocast(device):
         for group, loaded, values in infer_many(
-            values_of, groups, load, batch_size=batch_size, device=device, threads=threads
+            values_of, groups, load, batch_size=batch_size, device=device, threads=threads or places.threads_for(paths)
         ):
             if values is not None:
                 if results is None:
                     results = np.full((len(paths), values.shape[1]), np.nan, dtype=np.float32)
-                places = [len(failures) + k for k, (crop,) in enumerate(loaded) if isinstance(crop, np.ndarray)]
-                results[places] = values
+                found = [len(failures) + k for k, (crop,) in enumerate(loaded) if isinstance(crop, np.ndarray)]
+                results[found] = values
             failures += [crop if isinstance(crop, str) else None for (crop,) in loaded]
             done(len(group))
     return (np.empty((len(paths), 0), dtype=np.float32) if results is None else results), failures

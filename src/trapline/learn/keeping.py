@@ -9,7 +9,8 @@ from torch import nn
 
 from trapline.core.errors import TraplineError
 from trapline.core.quantities import say_size
-from trapline.io import atomic
+from trapline.io import atomic, run_copy
+from trapline.io.away import Objects
 from trapline.learn import checkpoint
 from trapline.learn.checkpoint import Checkpoint
 from trapline.learn.optimizer import MOMENTS
@@ -31,10 +32,11 @@ class Keeper:
     Args:
         folder: The checkpoints' folder.
         most: Bytes that it may take (the file being written included); None for what is free.
+        away: Where copies are put, with what else going on from them needs.
     """
 
-    def __init__(self, folder: Path, most: int | None):
-        self.folder, self.most = folder, most
+    def __init__(self, folder: Path, most: int | None, away: Objects | None = None):
+        self.folder, self.most, self.away = folder, most, away
 
     @property
     def begun(self) -> bool:
@@ -69,10 +71,14 @@ class Keeper:
     def save_best(self, content: Checkpoint) -> None:
         """Replace best.pt."""
         checkpoint.save(self.folder / BEST, content)
+        if self.away is not None:
+            run_copy.send(self.folder.parent, self.away, run_copy.BEST)
 
     def save_last(self, content: Checkpoint, state: Mapping[str, Any]) -> None:
         """Replace last.pt."""
         checkpoint.save(self.folder / LAST, content, state)
+        if self.away is not None:  # last.pt at the end: what it speaks of is there by then
+            run_copy.send(self.folder.parent, self.away, *run_copy.BESIDE, run_copy.LAST)
 
     def read_last(self, labels: tuple[str, ...], model: str) -> tuple[Checkpoint, dict[str, Any]]:
         """last.pt, if it is of this training.

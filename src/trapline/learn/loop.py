@@ -12,12 +12,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from trapline.core import cores, recipes
+from trapline.core import recipes
 from trapline.core.config import TrainConfig
 from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
 from trapline.core.quantities import say_size
+from trapline.io import places
+from trapline.io.away import Objects
 from trapline.io.images import ImageFailure
+from trapline.io.places import Source
 from trapline.learn import checkpoint, head, memory, models, optimizer, schedule, trial, weights
 from trapline.learn import device as devices
 from trapline.learn.board import Board
@@ -48,6 +51,7 @@ def fit(
     start: Weights | None = None,
     processes: Processes | None = None,
     clock: Clock | None = None,
+    away: Objects | None = None,
 ) -> Progress:
     """Train until the epochs or the patience are used up; go on from `checkpoints/last.pt` if there is one.
 
@@ -57,6 +61,7 @@ def fit(
         start: Weights to start from, instead of the pretrained ones.
         processes: Those that train together; default this one alone.
         clock: What is left of the time budget.
+        away: Where copies of the checkpoints are put.
 
     Raises:
         TraplineError: A crop vanished or cannot be decoded, the loss is not a number, nothing fits into memory or
@@ -75,6 +80,7 @@ def fit(
             start=start,
             processes=processes or Processes(),
             clock=clock or Clock(None),
+            away=away,
         )
         try:
             training.resume_or_start()
@@ -104,11 +110,12 @@ class Training:
         start: Weights | None,
         processes: Processes,
         clock: Clock,
+        away: Objects | None = None,
     ):
         self.task, self.cfg, self.transform, self.run_dir = task, cfg, transform, run_dir
         self.recipe = recipes.of(cfg)
         self.device, self.trained, self.log, self.processes, self.clock = device, trained, log, processes, clock
-        self.keeper = Keeper(run_dir / "checkpoints", cfg.max_disk_bytes)
+        self.keeper = Keeper(run_dir / "checkpoints", cfg.max_disk_bytes, away)
         self.now = Progress()
         self.per_epoch = steps_per_epoch(len(task.paths), cfg.batch_size)
         self.sampling = sampling_weights(task.targets, task.weights, balanced=cfg.label_weighted)
@@ -173,7 +180,7 @@ class Training:
         self._set_training(head_only=epoch <= cfg.head_epochs)
         started, saved = time.monotonic() - now.seconds, time.monotonic()
         self.board.batch_to_come(epoch)
-        for share, loaded in load_ahead(shares, load, cfg.num_workers or cores.usable_cores()):
+        for share, loaded in load_ahead(shares, load, cfg.num_workers or places.threads_for(task.paths)):
             begin = time.monotonic()
             batch = order[now.batch]
             size = self.transform.image_size
@@ -251,7 +258,7 @@ class Training:
         """Whether val has not become better for `patience` epochs."""
         return self.now.best_score is not None and self.now.epoch - self.now.best_epoch >= self.recipe.patience
 
-    def seconds_per_crop(self, paths: Sequence[Path]) -> float:
+    def seconds_per_crop(self, paths: Sequence[Source]) -> float:
         """How long the inference loop takes with this model, per crop, after a few to warm up."""
         self._infer(paths[:8], "features")
         begin = time.monotonic()
@@ -341,7 +348,7 @@ class Training:
         return scores, found
 
     def _infer(
-        self, paths: Sequence[Path], output: Literal["scores", "features"], advance: Advance | None = None
+        self, paths: Sequence[Source], output: Literal["scores", "features"], advance: Advance | None = None
     ) -> np.ndarray:
         """The inference loop with the averaged weights; a crop that cannot be read ends the training."""
         values, failures = infer(

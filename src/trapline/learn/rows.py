@@ -1,30 +1,20 @@
 """Crops as rows: what of a file decides its outputs, and arrays as a column."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from trapline.io import places
+from trapline.io.places import Place
 
-def with_file_state(rows: pl.DataFrame, crops_dir: Path) -> pl.DataFrame:
-    """`rows` plus size and time of change of each crop's file (`crops_dir / crop_id`), null where there is none.
+
+def with_file_state(rows: pl.DataFrame, crops_dir: Path | Place) -> pl.DataFrame:
+    """`rows` plus what tells one content of each crop from another (Place.state), null where there is none.
 
     The ledger fingerprints whole rows: a crop that was made again is computed again.
     """
-    sizes: list[int | None] = []
-    times: list[int | None] = []
-    for crop_id in rows["crop_id"]:
-        try:
-            status = os.stat(crops_dir / crop_id)
-            sizes.append(status.st_size)
-            times.append(status.st_mtime_ns)
-        except OSError:
-            sizes.append(None)
-            times.append(None)
-    return rows.with_columns(
-        pl.Series("file_bytes", sizes, dtype=pl.Int64), pl.Series("file_mtime_ns", times, dtype=pl.Int64)
-    )
+    return rows.hstack(places.of(crops_dir).state(rows["crop_id"].to_list()))
 
 
 def as_arrays(values: np.ndarray, width: int) -> pl.Series:

@@ -1,11 +1,11 @@
 """What is to be learned from what, and how far that is."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from trapline.core.errors import TraplineError
+from trapline.io.places import Source
 
 
 @dataclass(frozen=True)
@@ -14,18 +14,19 @@ class Task:
 
     Args:
         labels: In the order of the model's outputs.
-        crop_ids, paths, targets, weights: Of the training crops: names, files, labels, weights [n] > 0. Labels are
-            indices, int64 [n]; or where crops have several, float32 [n, labels] of 0 and 1.
+        crop_ids, paths, targets, weights: Of the training crops: names, files (or pieces of another place),
+            labels, weights [n] > 0. Labels are indices, int64 [n]; or where crops have several, float32 [n, labels] of
+            0 and 1.
         val_paths, val_targets: Of the val crops; may be empty.
         groups: Each training crop's group, by number, [n]: crops that are alike, for cross-validation.
     """
 
     labels: tuple[str, ...]
     crop_ids: tuple[str, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[Source, ...]
     targets: np.ndarray
     weights: np.ndarray
-    val_paths: tuple[Path, ...]
+    val_paths: tuple[Source, ...]
     val_targets: np.ndarray
     groups: np.ndarray
 
@@ -52,7 +53,7 @@ class Progress:
     micro_batch: int = 0  # crops in memory at a time, as memory allowed so far
 
 
-def unreadable(path: Path, why: str, count: int = 1) -> TraplineError:
+def unreadable(path: Source, why: str, count: int = 1) -> TraplineError:
     """The error for crops that vanished or broke while they were needed."""
     crops = "a crop" if count == 1 else f"{count} crops"
     return TraplineError(

@@ -1,7 +1,6 @@
 """Varied inputs for training, of crops that io/model_input.py reads; and inputs on a device."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from PIL import Image
 
 from trapline.core.recipes import Augmentation
 from trapline.io.model_input import Transform, load_for_evaluation, read_square
+from trapline.io.places import Source
 from trapline.learn.device import seed_from
 
 __all__ = ["Transform", "augment", "load_for_evaluation", "load_for_training", "read_square", "relight", "to_input"]
@@ -16,7 +16,7 @@ __all__ = ["Transform", "augment", "load_for_evaluation", "load_for_training", "
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
 
-def load_for_training(path: Path, transform: Transform, how: Augmentation, *key: object) -> np.ndarray:
+def load_for_training(path: Source, transform: Transform, how: Augmentation, *key: object) -> np.ndarray:
     """A crop, varied: uint8 [size, size, 3], a pure function of the file and `key`, whatever was drawn before.
 
     Raises:

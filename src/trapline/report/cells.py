@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
+from trapline.io.places import Place
 from trapline.report.gallery import thumbnail
 
 LISTED = 30_000
@@ -52,13 +53,13 @@ class Cells(msgspec.Struct):
     counts: dict[str, int]
 
 
-def cells(crops: pl.DataFrame, labels: Sequence[str], crops_dir: Path, *, pictures: bool) -> Cells:
+def cells(crops: pl.DataFrame, labels: Sequence[str], crops_dir: Path | Place, *, pictures: bool) -> Cells:
     """The crops behind the confusion matrix.
 
     Args:
         crops: crop_id, location, label, predicted, score of the judged split.
         labels: L names, all that occur in `crops`.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
         pictures: Whether to show any.
     """
     number = pl.DataFrame(
@@ -94,7 +95,7 @@ def cells(crops: pl.DataFrame, labels: Sequence[str], crops_dir: Path, *, pictur
     return Cells(list(labels), locations, jpegs, found, counts)
 
 
-def _pictures(ranked: pl.DataFrame, crops_dir: Path) -> dict[str, tuple[int, str]]:
+def _pictures(ranked: pl.DataFrame, crops_dir: Path | Place) -> dict[str, tuple[int, str]]:
     """crop_id -> (number, JPEG in base64) of as many crops as the page may hold, in turn."""
     wanted = ranked.filter(pl.col("turn") < PICTURES_PER_CELL).head(PICTURES)["crop_id"].to_list()
     found: dict[str, tuple[int, str]] = {}

@@ -8,7 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from trapline.core.paths import unsafe_reason
+from trapline.io import places
 from trapline.io.images import ImageFailure, decode, open_image
+from trapline.io.places import Place
 
 THUMBNAIL_PX = 160
 QUALITY = 78
@@ -60,7 +62,7 @@ class Thumbnail:
     height_px: int
 
 
-def show(crops: pl.DataFrame, crops_dir: Path) -> list[Example]:
+def show(crops: pl.DataFrame, crops_dir: Path | Place) -> list[Example]:
     """Read the chosen crops' pictures."""
     columns = ("crop_id", "label", "predicted", "score", "location")
     found = []
@@ -72,13 +74,13 @@ def show(crops: pl.DataFrame, crops_dir: Path) -> list[Example]:
     return found
 
 
-def thumbnail(crops_dir: Path, crop_id: str, side_px: int, quality: int) -> Thumbnail | None:
+def thumbnail(crops_dir: Path | Place, crop_id: str, side_px: int, quality: int) -> Thumbnail | None:
     """A crop's picture at most `side_px` on its longer side; None where it cannot be shown, or lies elsewhere: a table
     from outside must not bring other pictures of this disk into a page."""
     if unsafe_reason(crop_id) is not None:
         return None
     try:
-        image, _ = open_image(crops_dir / crop_id, MAX_PIXELS)
+        image, _ = open_image(places.of(crops_dir).source(crop_id), MAX_PIXELS)
         image.draft("RGB", (2 * side_px, 2 * side_px))
         picture = decode(image)
     except (ImageFailure, OSError, ValueError):

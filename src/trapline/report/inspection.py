@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from trapline.core.issues.shares import split_table
+from trapline.io.places import Place
 from trapline.report.gallery import thumbnail
 from trapline.report.html import environment
 
@@ -63,7 +64,7 @@ class Gallery:
 
 
 def page(
-    examples: pl.DataFrame, splits: pl.DataFrame | None, issues: pl.DataFrame, crops_dir: Path, *,
+    examples: pl.DataFrame, splits: pl.DataFrame | None, issues: pl.DataFrame, crops_dir: Path | Place, *,
     project: str, wished: Mapping[str, float],
 ) -> str:  # fmt: skip
     """The page.
@@ -72,7 +73,7 @@ def page(
         examples: EXAMPLES rows.
         splits: SPLITS rows; None before there are any.
         issues: ISSUES rows.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
         project: Its name.
         wished: Split -> the fraction it was to have.
     """
@@ -144,7 +145,7 @@ def _turns(galleries: Sequence[Gallery]) -> Iterator[Shown]:
         yield from (gallery.shown[turn] for gallery in galleries if turn < len(gallery.shown))
 
 
-def _fill(galleries: Sequence[Gallery], crops_dir: Path) -> None:
+def _fill(galleries: Sequence[Gallery], crops_dir: Path | Place) -> None:
     """Give crops their pictures, turn by turn, until the page is full. A crop that is shown again takes room again."""
     issues = [gallery for gallery in galleries if gallery.anchor.startswith("kind-")]
     samples = [gallery for gallery in galleries if not gallery.anchor.startswith("kind-")]

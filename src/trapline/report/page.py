@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trapline.core import schemas
 from trapline.core.judged import LeftOut
+from trapline.io.places import Place
 from trapline.report import cells, confidence, figures, gallery, wording
 from trapline.report.html import environment
 from trapline.report.origin import provenance
@@ -64,7 +65,7 @@ class Material:
     fingerprint: str
     made_at: str
     versions: Mapping[str, str]
-    crops_dir: Path
+    crops_dir: Path | Place
     gallery: int
     shares: pl.DataFrame
     turns: int

@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 
 from trapline.core.judged import LeftOut
+from trapline.io.places import Place
 from trapline.report import figures, gallery, wording
 from trapline.report.html import environment
 from trapline.report.origin import provenance
@@ -41,7 +42,7 @@ class Material:
     metrics: pl.DataFrame
     mistakes: pl.DataFrame
     left_out: Sequence[LeftOut]
-    crops_dir: Path
+    crops_dir: Path | Place
 
 
 def render(material: Material) -> str:

@@ -14,15 +14,16 @@ from trapline.core.log import Log
 from trapline.core.versions import VERSIONS
 from trapline.engine.local import LOCAL
 from trapline.engine.mapping import Engine, Work, map_rows
-from trapline.io import atomic
 from trapline.io import crops as crop_io
 from trapline.io import images as image_io
+from trapline.io import places
 from trapline.io.buffers import Buffers
 from trapline.io.cutting import Cutter, cutters
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
 from trapline.io.objects import ObjectFailure
 from trapline.io.photo import Photo, Picture
+from trapline.io.places import Place
 
 PART_IMAGES = 64
 STREAMED_PART_IMAGES = 32  # what a kill can cost is fetched again
@@ -41,7 +42,7 @@ def crop(
     boxes: pl.DataFrame,
     cfg: CropConfig,
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     root: Path,
     parts: Parts,
     workers: int,
@@ -52,10 +53,11 @@ def crop(
     hash_frames: bool = True,
     engine: Engine = LOCAL,
 ) -> pl.DataFrame:
-    """Cut every box out of its image (geometry.crop_window) and store it as crops_dir / crop_id.
+    """Cut every box out of its image (geometry.crop_window) and store it as its crop_id.
 
     Args:
         images, files, boxes: IMAGES, FILES and BOXES rows.
+        crops_dir: Where the crops are to lie: a folder (`crops_dir / crop_id`) or another place.
         root: What relative paths of `files` are relative to.
         parts: Where finished parts are committed; what is done there is not done again, unless its file is gone.
         workers: Threads that decode.
@@ -69,18 +71,21 @@ def crop(
     Returns:
         CROPS rows, one per box. A box that gives no crop has its `failure`, and no path.
     """
+    place = places.of(crops_dir)
     units = _units(images, files, boxes, named(images, boxes) if names is None else names, remote)
     streaming = units["place"].count() > 0
 
     def still_there(done: pl.DataFrame) -> pl.Series:
-        there = [path is None or (crops_dir / path).is_file() for path in done["path"]]
-        return pl.Series(there, dtype=pl.Boolean) & ~done["failure"].str.starts_with(CANNOT_BE_HAD).fill_null(False)
+        made = done["path"].drop_nulls()
+        gone = made.filter(place.state(made.to_list())["file_bytes"].is_null())
+        lost = done["path"].is_in(gone.implode()) | done["failure"].str.starts_with(CANNOT_BE_HAD)
+        return ~lost.fill_null(False)
 
     config = {**cfg.model_dump(exclude=set(cfg.inert)), "version": VERSIONS["crop"]}
     if not hash_frames:
         config["hash_frames"] = False
     crops = map_rows(
-        partial(_Cropping, cfg, root, crops_dir, read_remote, hash_frames),
+        partial(_Cropping, cfg, root, place, read_remote, hash_frames),
         units,
         engine=engine,
         key="image_id",
@@ -89,10 +94,11 @@ def crop(
         part_rows=STREAMED_PART_IMAGES if streaming else PART_IMAGES,
         log=log,
         what="images cropped",
-        workers=max(workers, STREAMING_WORKERS) if streaming else workers,
-        cores=STREAMING_CORES if streaming else 1,
+        workers=max(workers, STREAMING_WORKERS) if streaming or place.waits else workers,
+        cores=STREAMING_CORES if streaming or place.waits else 1,
         still_good=still_there,
     )
+    place.settle()
     unclear = crops.filter(pl.col("frame_unclear"))
     if unclear.height:
         log.warn(
@@ -111,24 +117,22 @@ def failed_images(crops: pl.DataFrame) -> pl.DataFrame:
     return failed.group_by("image_id").agg(pl.col("failure").first()).sort("image_id")
 
 
-def remove_damaged(parts: Parts, crops_dir: Path, log: Log) -> int:
+def remove_damaged(parts: Parts, crops_dir: Path | Place, log: Log) -> int:
     """Read every stored crop and remove those that do not hold what was written, so that they are made again.
 
     Returns:
         How many are damaged or gone.
     """
-    done = parts.read()
+    done, place = parts.read(), places.of(crops_dir)
     stored = schemas.CROPS.empty() if done is None else done.drop_nulls("path")
     found = 0
     with log.progress("crops checked", stored.height) as advance:
-        for path, checksum in stored.select("path", "checksum").iter_rows():
-            try:
-                good = crop_io.digest((crops_dir / path).read_bytes()) == checksum
-            except OSError:
-                good = False
-            if not good:
+        place.state(stored["path"].to_list())  # packs that went since are seen to be gone
+        read = places.read_all(place, stored["path"].to_list())
+        for (path, data), checksum in zip(read, stored["checksum"], strict=True):
+            if data is None or crop_io.digest(data) != checksum:
                 found += 1
-                (crops_dir / path).unlink(missing_ok=True)
+                place.remove(path)
             advance(1)
     log.note(f"{stored.height:,} crops checked: {found:,} are damaged or gone" + (", and made again" if found else ""))
     return found
@@ -178,14 +182,14 @@ def _units(
 
 
 class _Cropping(Work):
-    def __init__(self, cfg: CropConfig, root: Path, crops_dir: Path, read_remote: Read | None, hash_frames: bool):
-        self._cropper = _Cropper(cfg, root, crops_dir, Buffers(DECODED_BYTES), read_remote, hash_frames)
+    def __init__(self, cfg: CropConfig, root: Path, place: Place, read_remote: Read | None, hash_frames: bool):
+        self._cropper = _Cropper(cfg, root, place, Buffers(DECODED_BYTES), read_remote, hash_frames)
         self._stopped = Event()
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
         units = (unit for unit in rows.iter_rows(named=True) if not self._stopped.is_set())
         crops = _table(row for unit in units for row in self._cropper.crop_image(unit))
-        atomic.sync(self._cropper.crops_dir / path for path in crops["path"].drop_nulls())
+        self._cropper.place.sync(crops["path"].drop_nulls())
         return crops
 
     def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
@@ -205,7 +209,7 @@ class _Cropper:
 
     cfg: CropConfig
     root: Path
-    crops_dir: Path
+    place: Place
     buffers: Buffers
     read_remote: Read | None
     hash_frames: bool
@@ -281,7 +285,7 @@ class _Cropper:
             piece = cutter.cut(spot)
         except ValueError as error:
             return _failed(box, unit, str(error))
-        checksum = crop_io.write_jpeg(piece, self.crops_dir / box["crop_id"], self.cfg.quality)
+        checksum = crop_io.write_jpeg(piece, self.place, box["crop_id"], self.cfg.quality)
         grey = crop_io.is_grey(piece)
         names = (box["crop_id"], box["box_id"], unit["image_id"], box["crop_id"])
         return (*names, piece.shape[1], piece.shape[0], grey, spot.frame_unclear, checksum, hashed, None)
@@ -290,11 +294,11 @@ class _Cropper:
         self, box: dict, unit: dict, data: bytes, picture: Picture, size_px: tuple[int, int], hashed: str | None
     ) -> tuple:
         """A picture that is a crop already, as it is."""
-        target = self.crops_dir / box["crop_id"]
-        if unit["place"] is None:
-            checksum = crop_io.take(self.root / unit["path"], target)
+        folder = self.place.folder
+        if unit["place"] is None and folder is not None:
+            checksum = crop_io.take(self.root / unit["path"], folder / box["crop_id"])
         else:
-            checksum = crop_io.write(data, target)
+            checksum = crop_io.write(data, self.place, box["crop_id"])
         names = (box["crop_id"], box["box_id"], unit["image_id"], box["crop_id"])
         return (*names, *size_px, crop_io.is_grey(picture.pixels), False, checksum, hashed, None)
 

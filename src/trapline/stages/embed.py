@@ -12,7 +12,9 @@ from trapline.core.schemas import EMBEDDINGS
 from trapline.core.versions import VERSIONS
 from trapline.engine.local import LOCAL
 from trapline.engine.mapping import Engine, Work, map_rows
+from trapline.io import places
 from trapline.io.ledger import Parts
+from trapline.io.places import Place
 from trapline.learn import device as devices
 from trapline.learn import models
 from trapline.learn.infer import infer
@@ -22,13 +24,13 @@ PART_ROWS = 512  # about ten seconds of the default model on two CPU cores
 
 
 def embed(
-    crops: pl.DataFrame, cfg: EmbedConfig, *, crops_dir: Path, parts: Parts, log: Log, engine: Engine = LOCAL
+    crops: pl.DataFrame, cfg: EmbedConfig, *, crops_dir: Path | Place, parts: Parts, log: Log, engine: Engine = LOCAL
 ) -> pl.DataFrame:
     """Features of every crop, as a pretrained model's classifier would see them.
 
     Args:
         crops: CROPS rows; those with a failure are left out.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
 
     Returns:
         EMBEDDINGS rows in the order of `crops`; `embedding` is null where the file could not be read.
@@ -38,7 +40,7 @@ def embed(
     """
     made = crops.filter(pl.col("failure").is_null())
     table = map_rows(
-        partial(_Embedding, cfg, crops_dir),
+        partial(_Embedding, cfg, places.of(crops_dir)),
         with_file_state(made.select("crop_id"), crops_dir),
         engine=engine,
         key="crop_id",
@@ -56,8 +58,8 @@ def embed(
 
 
 class _Embedding(Work):
-    def __init__(self, cfg: EmbedConfig, crops_dir: Path):
-        self._cfg, self._crops_dir = cfg, crops_dir
+    def __init__(self, cfg: EmbedConfig, crops: Place):
+        self._cfg, self._crops = cfg, crops
         self._device = devices.resolve(cfg.device)
 
     @cached_property
@@ -68,7 +70,7 @@ class _Embedding(Work):
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
         if not rows.height:
             return EMBEDDINGS.empty().cast({"embedding": pl.Array(pl.Float32, 1)})
-        paths = [self._crops_dir / crop_id for crop_id in rows["crop_id"]]
+        paths = [self._crops.source(crop_id) for crop_id in rows["crop_id"]]
         transform = models.transform_of(self._network)
         found, _ = infer(
             self._network, transform, paths, "features", batch_size=self._cfg.batch_size, device=self._device

@@ -25,6 +25,7 @@ from trapline.core.taxonomy import levels
 from trapline.formats import calibration_json, outputs
 from trapline.io import atomic, provenance, runs, tables
 from trapline.io.ledger import fingerprint
+from trapline.io.places import Place
 from trapline.report import card
 from trapline.report import several as several_page
 from trapline.report.page import Material, render
@@ -40,7 +41,7 @@ def evaluate(
     *,
     taxonomy: Mapping[str, Mapping[str, str]] | None = None,
     run_dir: Path,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     log: Log,
 ) -> pl.DataFrame:
     """Compare predictions with labels, per split, label, place, time, taxon and sequence, and write the run's results.
@@ -57,7 +58,7 @@ def evaluate(
         splits: SPLITS rows; of a cross-validation all test (core.folds.held_out).
         taxonomy: Level -> label -> taxon, for figures at coarser levels.
         run_dir: A run's folder; its name is the checkpoint_id. Its params.json names the labels.
-        crops_dir: Where the crops of the report's pictures lie, as `crops_dir / crop_id`.
+        crops_dir: Where the crops of the report's pictures lie: a folder (`crops_dir / crop_id`) or another place.
 
     Returns:
         METRICS rows. `reason` says why a value, or its interval, is null.
@@ -124,7 +125,7 @@ def _evaluate_several(
     cfg: EvaluateConfig,
     *,
     run_dir: Path,
-    crops_dir: Path,
+    crops_dir: Path | Place,
 ) -> pl.DataFrame:
     """The same of a run whose crops may have several labels: metrics.parquet, outputs_{split}.csv.gz, report.html.
 

@@ -14,9 +14,10 @@ from trapline.core.log import Log
 from trapline.core.neighbours import unit
 from trapline.engine.local import LOCAL
 from trapline.engine.mapping import Work, map_rows
-from trapline.io import quality
+from trapline.io import places, quality
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
+from trapline.io.places import WAITING_THREADS, Place, Source
 from trapline.learn import unseen
 from trapline.learn.rows import with_file_state
 
@@ -28,12 +29,13 @@ NEAREST = 5  # neighbours of a crop that may be its copies
 
 
 def measures(
-    crops: pl.DataFrame, *, crops_dir: Path, max_pixels: int, workers: int, parts: Parts, log: Log
+    crops: pl.DataFrame, *, crops_dir: Path | Place, max_pixels: int, workers: int, parts: Parts, log: Log
 ) -> pl.DataFrame:
     """Blur, light and padding of every crop: crop_id and MEASURES; nulls where the file could not be read."""
 
+    crops_at = places.of(crops_dir)
     table = map_rows(
-        partial(_Measuring, crops_dir, max_pixels),
+        partial(_Measuring, crops_at, max_pixels),
         with_file_state(crops.select("crop_id"), crops_dir),
         engine=LOCAL,
         key="crop_id",
@@ -42,7 +44,7 @@ def measures(
         part_rows=PART_ROWS,
         log=log,
         what="crops measured",
-        workers=workers,
+        workers=max(workers, WAITING_THREADS) if crops_at.waits else workers,
     )
     unread = table["padding"].null_count()
     log.account("crops", crops.height, "measured", table.height - unread, {"could not be read": unread})
@@ -50,11 +52,12 @@ def measures(
 
 
 class _Measuring(Work):
-    def __init__(self, crops_dir: Path, max_pixels: int):
-        self._crops_dir, self._max_pixels = crops_dir, max_pixels
+    def __init__(self, crops: Place, max_pixels: int):
+        self._crops, self._max_pixels = crops, max_pixels
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return self._rows(rows, [_measure(self._crops_dir / crop_id, self._max_pixels) for crop_id in rows["crop_id"]])
+        found = [_measure(self._crops.source(crop_id), self._max_pixels) for crop_id in rows["crop_id"]]
+        return self._rows(rows, found)
 
     def failed(self, rows: pl.DataFrame, reason: str) -> pl.DataFrame:
         return self._rows(rows, [None] * rows.height)
@@ -64,7 +67,7 @@ class _Measuring(Work):
         return pl.DataFrame({"crop_id": rows["crop_id"], **columns}, schema={"crop_id": pl.String, **MEASURES})
 
 
-def _measure(path: Path, max_pixels: int) -> quality.Quality | None:
+def _measure(path: Source, max_pixels: int) -> quality.Quality | None:
     try:
         return quality.measure(path, max_pixels)
     except ImageFailure:

@@ -13,8 +13,10 @@ from trapline.core.likeness import threshold
 from trapline.core.log import Log
 from trapline.engine.local import LOCAL
 from trapline.engine.mapping import Work, map_rows
+from trapline.io import places
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import Parts
+from trapline.io.places import Place, Source
 from trapline.learn.deployed import Deployed
 from trapline.learn.infer import infer_many
 from trapline.learn.neighbours import Neighbours
@@ -45,7 +47,7 @@ def likeness(
     val: pl.Series,
     model: Callable[[], Deployed],
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     made_with: Mapping[str, object],
     batch_size: int,
     parts: Parts,
@@ -54,7 +56,7 @@ def likeness(
     """Features of training crops, and how far val crops are from them; what was computed before is not again.
 
     Args:
-        train, val: Ids of crops (`crops_dir / crop_id`); of many, some are picked evenly.
+        train, val: Ids of crops in `crops_dir` (a folder or another place); of many, some are picked evenly.
         made_with: What decides the features: the checkpoint, the arithmetic.
 
     Returns:
@@ -64,7 +66,7 @@ def likeness(
     crops = pl.concat([ids.alias("crop_id") for ids in picked.values()]).unique(maintain_order=True)
 
     table = map_rows(
-        partial(_Features, model, crops_dir, batch_size),
+        partial(_Features, model, places.of(crops_dir), batch_size),
         with_file_state(crops.to_frame(), crops_dir),
         engine=LOCAL,
         key="crop_id",
@@ -90,25 +92,30 @@ def likeness(
 
 
 class _Features(Work):
-    def __init__(self, model: Callable[[], Deployed], crops_dir: Path, batch_size: int):
-        self._model, self._crops_dir, self._batch_size = model, crops_dir, batch_size
+    def __init__(self, model: Callable[[], Deployed], crops: Place, batch_size: int):
+        self._model, self._crops, self._batch_size = model, crops, batch_size
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
         if not rows.height:
             return pl.DataFrame(schema={"crop_id": pl.String, "features": pl.Array(pl.Float32, 1)})
         deployed, batch_size = self._model(), self._batch_size
 
-        def load(path: Path) -> Sequence[np.ndarray | str]:
+        def load(path: Source) -> Sequence[np.ndarray | str]:
             try:
                 return (load_for_evaluation(path, deployed.transform),)
             except ImageFailure as failure:
                 return (str(failure),)
 
-        paths = [self._crops_dir / crop_id for crop_id in rows["crop_id"]]
+        paths = [self._crops.source(crop_id) for crop_id in rows["crop_id"]]
         groups = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
         found = []
         for _, loaded, values in infer_many(
-            deployed.features, groups, load, batch_size=batch_size, device=deployed.device
+            deployed.features,
+            groups,
+            load,
+            batch_size=batch_size,
+            device=deployed.device,
+            threads=places.threads_for(paths),
         ):
             width = values.shape[1] if values is not None else deployed.width
             rest = iter(values if values is not None else ())

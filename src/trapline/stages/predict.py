@@ -12,7 +12,9 @@ from trapline.core.schemas import PREDICTIONS
 from trapline.core.versions import VERSIONS
 from trapline.engine.local import LOCAL
 from trapline.engine.mapping import Engine, Work, map_rows
+from trapline.io import places
 from trapline.io.ledger import Parts, file_digest
+from trapline.io.places import Place
 from trapline.learn import checkpoint as checkpoints
 from trapline.learn import device as devices
 from trapline.learn.checkpoint import Checkpoint
@@ -28,7 +30,7 @@ def predict(
     crop_ids: pl.DataFrame,
     cfg: PredictConfig,
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     parts: Parts,
     log: Log,
     engine: Engine = LOCAL,
@@ -39,7 +41,7 @@ def predict(
         checkpoint: A run's checkpoint; nothing else of the run is needed. Or a classifier that trapline did not
             train.
         crop_ids: One row per crop, with `crop_id` unique; other columns are ignored.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
         parts: Of this checkpoint.
 
     Returns:
@@ -55,7 +57,7 @@ def predict(
     if other:  # a checkpoint says these itself
         config |= {"transform": known.transform.as_dict(), "probabilities": checkpoint.probabilities}
     table = map_rows(
-        partial(_Scoring, known, cfg, crops_dir),
+        partial(_Scoring, known, cfg, places.of(crops_dir)),
         with_file_state(crop_ids.select("crop_id"), crops_dir),
         engine=engine,
         key="crop_id",
@@ -72,8 +74,8 @@ def predict(
 
 
 class _Scoring(Work):
-    def __init__(self, known: Checkpoint | OtherClassifier, cfg: PredictConfig, crops_dir: Path):
-        self._known, self._cfg, self._crops_dir = known, cfg, crops_dir
+    def __init__(self, known: Checkpoint | OtherClassifier, cfg: PredictConfig, crops: Place):
+        self._known, self._cfg, self._crops = known, cfg, crops
         self._device = devices.resolve(cfg.device)
 
     @cached_property
@@ -86,7 +88,7 @@ class _Scoring(Work):
         found, failures = infer(
             self._network,
             self._known.transform,
-            [self._crops_dir / crop_id for crop_id in rows["crop_id"]],
+            [self._crops.source(crop_id) for crop_id in rows["crop_id"]],
             "scores",
             batch_size=self._cfg.batch_size,
             device=self._device,

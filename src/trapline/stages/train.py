@@ -12,8 +12,11 @@ from trapline.core.config import CropConfig, TrainConfig
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.formats.ms_classification import read_label_index
-from trapline.io import atomic, provenance
+from trapline.io import atomic, provenance, run_copy
+from trapline.io.away import Objects
 from trapline.io.ledger import fingerprint
+from trapline.io.places import Place
+from trapline.io.runs import MADE_FROM
 from trapline.learn import device as devices
 from trapline.learn import processes, tracking, weights
 from trapline.learn.clock import Clock
@@ -87,12 +90,13 @@ def train(
     splits: pl.DataFrame,
     cfg: TrainConfig,
     *,
-    crops_dir: Path,
+    crops_dir: Path | Place,
     run_dir: Path,
     log: Log,
     root: Path | None = None,
     clock: Clock | None = None,
     crops: CropConfig | None = None,
+    away: Objects | None = None,
 ) -> TrainResult:
     """Train a classifier, or go on with a training that was stopped; a finished one returns its result at once.
 
@@ -102,12 +106,13 @@ def train(
     Args:
         examples: EXAMPLES rows; each with one label, unless `multilabel`. `heldback` ones are not trained on.
         splits: SPLITS rows of the examples' groups. Examples of groups without a split, and of test, are left out.
-        crops_dir: A crop's file is `crops_dir / crop_id`.
+        crops_dir: Where the crops lie: a folder (`crops_dir / crop_id`) or another place.
         run_dir: The run's folder: params.json, machine.json, checkpoints/{last,best}.pt, metrics.jsonl, tensorboard/,
             done.json.
         root: What relative paths in `cfg` are relative to. Default: the current folder.
         clock: What is left of the time budget, where it began before. Default: it begins now.
         crops: How the crops were cut; kept in the checkpoint, so that new images are cut alike.
+        away: Where copies of the checkpoints, and of what going on from them needs, are put.
 
     Raises:
         InputError: Nothing to train on, only one label, an example with several labels, an unknown model, weights that
@@ -131,6 +136,8 @@ def train(
     own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
     asked = _params(cfg, chosen, str(device), input_of(cfg, own), crops)
     kept = together.from_first(_settle_params(run_dir, former, asked, log) if together.first else asked)
+    if away is not None and together.first:
+        run_copy.send(run_dir, away, MADE_FROM, PARAMS)
     if (done := _read(run_dir / DONE, Done)) is not None:
         return done.result(run_dir)
     task = chosen.task(crops_dir, multilabel=cfg.multilabel)
@@ -151,11 +158,14 @@ def train(
         start=start,
         processes=together,
         clock=clock,
+        away=away,
     )
     scores = (None, end.best_score) if cfg.multilabel else (end.best_score, None)
     done = Done(f"checkpoints/{BEST}", end.best_epoch, scores[0], end.epoch, scores[1])
     if together.first:
         _write(run_dir / DONE, done)
+        if away is not None:
+            run_copy.send(run_dir, away, *run_copy.BESIDE, DONE)
     if end.epoch < recipe.epochs:
         log.note(f"stopped after epoch {end.epoch}: no better on val for {recipe.patience} epochs")
     return done.result(run_dir)

@@ -22,7 +22,7 @@ __all__ = [
 STEPS = {
     "ingest": Step((), data.ingest, data.annotation_digests),
     "fetch": Step(("images",), data.fetch, data.files_stamp),
-    "crop": Step(("images", "files", "boxes"), data.crop),
+    "crop": Step(("images", "files", "boxes"), data.crop, data.storage_stamp),
     "dataset": Step(("images", "crops", "boxes", "labels", "locations"), data.dataset, data.dataset_digests),
     "split": Step(("examples", "crops"), data.split, data.former_split_digest),
     "embed": Step(("examples", "crops"), learning.embed),

@@ -131,9 +131,9 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
         context.table("files"),
         context.table("boxes"),
         crop_cfg,
-        crops_dir=context.layout.crops,
+        crops_dir=context.storage.crops,
         root=context.layout.root,
-        parts=Parts(context.layout.parts("crop")),
+        parts=context.storage.parts("crop"),
         workers=crop_cfg.num_workers or usable_cores(),
         log=log,
         engine=context.engine,
@@ -148,6 +148,11 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
     if failed.height:
         log.warn(f"{failed.height} images failed; each is in {path.name} with its reason.")
     return Made(outputs, {"failed_images": failed.height})
+
+
+def storage_stamp(context: Context, cfg: Section) -> dict[str, str]:
+    """Where crops are to lie, if not in the project."""
+    return context.storage.stamp()
 
 
 def dataset(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:

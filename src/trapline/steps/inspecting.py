@@ -9,7 +9,6 @@ from trapline.core import cores
 from trapline.core.folds import folds_of, held_out
 from trapline.core.log import Log
 from trapline.io import atomic, tables
-from trapline.io.ledger import Parts
 from trapline.io.runs import is_multilabel, made_from, read_json
 from trapline.stages import leaks
 from trapline.steps.step import Context, write
@@ -32,10 +31,10 @@ def inspect(context: Context, margin: float, log: Log) -> pl.DataFrame:
     used = crops.join(examples.select("crop_id"), on="crop_id", how="semi")
     measured = measures(
         used,
-        crops_dir=context.layout.crops,
+        crops_dir=context.storage.crops,
         max_pixels=context.config.crop.max_pixels,
         workers=cores.usable_cores(),
-        parts=Parts(context.layout.parts("inspect")),
+        parts=context.storage.parts("inspect"),
         log=log,
     )
     splits, wished = context.table("splits"), _wished(context)
@@ -57,7 +56,8 @@ def inspect(context: Context, margin: float, log: Log) -> pl.DataFrame:
     )
     write(context, {"issues": found})
     folder = context.layout
-    page = inspection.page(examples, splits, found, folder.crops, project=folder.root.name, wished=wished)
+    pictures = context.storage.crops
+    page = inspection.page(examples, splits, found, pictures, project=folder.root.name, wished=wished)
     atomic.replace_text(folder.inspect_page, page)
     return found
 

@@ -16,10 +16,10 @@ from trapline.core.errors import InputError, TraplineError
 from trapline.core.folds import folds_of, held_out, rotate
 from trapline.core.log import Log
 from trapline.formats import taxonomy_csv
-from trapline.io import tables
-from trapline.io.layout import Layout
-from trapline.io.ledger import Parts, file_digest, fingerprint
+from trapline.io import run_copy, tables
+from trapline.io.ledger import file_digest, fingerprint
 from trapline.io.runs import find_or_begin_run, made_from
+from trapline.io.storage import Storage
 from trapline.steps.step import Context, Made, write
 
 if TYPE_CHECKING:
@@ -52,14 +52,9 @@ def embed(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 
     used = _usable_crops(context)
     crops = context.table("crops").join(used.select("crop_id"), on="crop_id", how="semi")
-    parts = Parts(context.layout.parts("embed"))
+    embed_cfg, at = cast(config.EmbedConfig, cfg), context.storage
     embeddings = embed_stage(
-        crops,
-        cast(config.EmbedConfig, cfg),
-        crops_dir=context.layout.crops,
-        parts=parts,
-        log=log,
-        engine=context.engine,
+        crops, embed_cfg, crops_dir=at.crops, parts=at.parts("embed"), log=log, engine=context.engine
     )
     tables.write(context.layout.table("embeddings"), embeddings, schemas.EMBEDDINGS)
     return Made({"embeddings": fingerprint([used.rows(), cfg.model_dump(mode="json")])})
@@ -79,8 +74,12 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
         train_cfg = train_cfg.model_copy(update={"unlearnable": "keep"})  # a rare label's fold is held out once
     found = []
     clock = Clock(train_cfg.time_budget_s)
+    if (away := context.storage.runs()) is not None:
+        run_copy.adopt(context.layout.runs, away)
     for number, (turn, made) in enumerate(turns):
         run_dir = find_or_begin_run(context.layout.runs, train_cfg.timm_name, made, inputs)
+        if away is not None:
+            run_copy.bring(run_dir, away.inside(run_dir.name))
         log.note(f"run {run_dir.name}" + (f" (fold {number} of {len(turns)} held out)" if folds else ""))
         _tell_others(train_cfg, (run_dir.name, turn.to_dicts(), train_cfg.model_dump(mode="json")))
         result = _train_run(context, turn, train_cfg, run_dir, clock, log)
@@ -92,7 +91,7 @@ def train(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -
 def _train_run(
     context: Context, splits: pl.DataFrame, cfg: config.TrainConfig, run_dir: Path, clock: "Clock", log: Log
 ) -> "TrainResult":
-    training = _Training(context.table("examples"), splits, cfg, run_dir, context.layout, _how_cropped(context))
+    training = _Training(context.table("examples"), splits, cfg, run_dir, context.storage, _how_cropped(context))
     context.engine.together(training, log)
     return training.train(log, clock)  # where others did it, there is nothing left but to say what came of it
 
@@ -105,7 +104,7 @@ class _Training:
     splits: pl.DataFrame
     cfg: config.TrainConfig
     folder: Path
-    layout: Layout
+    storage: Storage
     crops: config.CropConfig | None
 
     def train(self, log: Log, clock: "Clock | None" = None) -> "TrainResult":
@@ -115,12 +114,13 @@ class _Training:
             self.examples,
             self.splits,
             self.cfg,
-            crops_dir=self.layout.crops,
+            crops_dir=self.storage.crops,
             run_dir=self.folder,
             log=log,
-            root=self.layout.root,
+            root=self.storage.layout.root,
             clock=clock,
             crops=self.crops,
+            away=self.storage.run(self.folder.name),
         )
 
     def run(self, log: Log) -> TraplineError | None:
@@ -192,15 +192,14 @@ def predict(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log)
     crops = _usable_crops(context)
     tables_of_runs, digests = [], []
     for name, wanted in _runs_to_predict(context, predict_cfg, crops):
-        run_dir = context.layout.run(name)
-        checkpoint = run_dir / "checkpoints" / "best.pt"
-        parts = Parts(run_dir / "predictions")
+        checkpoint = context.storage.checkpoint(name)
+        parts = context.storage.predictions(name)
         tables_of_runs.append(
             predict_stage(
                 checkpoint,
                 wanted,
                 predict_cfg,
-                crops_dir=context.layout.crops,
+                crops_dir=context.storage.crops,
                 parts=parts,
                 log=log,
                 engine=context.engine,
@@ -266,7 +265,7 @@ def evaluate(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log
         evaluate_cfg,
         taxonomy=taxonomy,
         run_dir=run_dir,
-        crops_dir=context.layout.crops,
+        crops_dir=context.storage.crops,
         log=log,
     )
     outputs = write(context, {"metrics": metrics})

@@ -14,6 +14,7 @@ from trapline.engine.mapping import Engine
 from trapline.io import tables
 from trapline.io.layout import Layout
 from trapline.io.ledger import Records, file_digest
+from trapline.io.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Context:
     def table(self, name: str) -> pl.DataFrame:
         """A whole-frame stage's table."""
         return tables.read(self.layout.table(name))
+
+    @property
+    def storage(self) -> Storage:
+        """Where crops, parts and checkpoints lie."""
+        return Storage(self.layout, self.config.storage)
 
     def folders(self) -> dict[str, Path]:
         """Dataset -> folder of its images, relative to the project where it lies inside it.

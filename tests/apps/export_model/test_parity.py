@@ -25,6 +25,7 @@ from trapline.core.log import Log
 from trapline.formats import calibration_json
 from trapline.io.crops import write_jpeg
 from trapline.io.ledger import Parts
+from trapline.io.places import Folder
 from trapline.learn import checkpoint
 from trapline.stages.predict import predict
 
@@ -82,7 +83,9 @@ def reference(run, pictures: list[bytes], folder: Path) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             for left, top, side in SIDES:
                 names.append(f"{number}_{left}.jpg")
-                write_jpeg(image.convert("RGB").crop((left, top, left + side, top + side)), folder / names[-1], 92)
+                write_jpeg(
+                    image.convert("RGB").crop((left, top, left + side, top + side)), Folder(folder), names[-1], 92
+                )
     table = predict(
         run / "checkpoints/best.pt", pl.DataFrame({"crop_id": names}), PredictConfig(device="cpu"), crops_dir=folder,
         parts=Parts(folder / "parts"), log=Log(),

@@ -17,7 +17,7 @@ from trapline.core.errors import InputError
 from trapline.core.log import Log
 from trapline.core.several import SAID
 from trapline.formats.artifact import INPUT, Artifact, Compared, Quantized
-from trapline.io import atomic
+from trapline.io import atomic, storage
 from trapline.io.images import ImageFailure
 from trapline.io.model_input import load_for_evaluation
 
@@ -84,11 +84,12 @@ def _spread(rows: pl.DataFrame, count: int) -> pl.DataFrame:
 def _batches(found: Classifier, rows: pl.DataFrame) -> Iterator[tuple[np.ndarray, list[list[str]]]]:
     """Crops, uint8 [n, size, size, 3], and their labels; those that cannot be read are left out."""
     assert found.project is not None  # else crops_of would have raised
+    stored = storage.of_project(found.project).crops
     for part in rows.iter_slices(BATCH):
         pixels, labels = [], []
         for crop_id, names in part.select("crop_id", "labels").iter_rows():
             try:
-                pixels.append(load_for_evaluation(found.project.crops / crop_id, found.known.transform))
+                pixels.append(load_for_evaluation(stored.source(crop_id), found.known.transform))
             except ImageFailure:
                 continue
             labels.append(names)

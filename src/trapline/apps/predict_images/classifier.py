@@ -9,6 +9,7 @@ from trapline.core.config import CropConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
 from trapline.formats import calibration_json
+from trapline.io import storage
 from trapline.io.layout import Layout
 from trapline.io.ledger import Records
 from trapline.io.runs import named_run
@@ -71,16 +72,23 @@ def find(name: str | None, project: Path, log: Log) -> Classifier:
         run_dir = path.parent.parent if (path.parent.parent / "params.json").exists() else None
     else:
         run_dir = named_run(name, runs)
+        home = _project_of(run_dir)
         path = run_dir / BEST
+        if home is not None and not path.exists():
+            path = storage.of_project(home).checkpoint(run_dir.resolve().name)
         if not path.exists():
             raise InputError(
                 f"{run_dir} holds no {BEST.as_posix()}: it is not a run, or its training has not come that far."
             )
     known = checkpoints.load(path)
-    home = None
-    if run_dir is not None and (root := run_dir.resolve().parent.parent) and (root / "trapline.yaml").exists():
-        home = Layout(root)
+    home = None if run_dir is None else _project_of(run_dir)
     return Classifier(path, known, run_dir, home, _crops(known, home, log), _calibration(known, run_dir, path, log))
+
+
+def _project_of(run_dir: Path) -> Layout | None:
+    """The project that a run lies in."""
+    home = Layout(run_dir.resolve().parent.parent)
+    return home if home.config.exists() else None
 
 
 def _crops(known: Checkpoint, project: Layout | None, log: Log) -> CropConfig:

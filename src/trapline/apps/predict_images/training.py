@@ -10,7 +10,7 @@ from trapline.apps.predict_images.classifier import Classifier
 from trapline.apps.predict_images.run_crops import Absent, crops_of
 from trapline.core.errors import TraplineError
 from trapline.core.log import Log
-from trapline.io import atomic, tables
+from trapline.io import atomic, storage, tables
 from trapline.io.ledger import Parts, fingerprint
 from trapline.learn.deployed import Deployed
 from trapline.stages.likeness import Likeness, likeness
@@ -50,8 +50,8 @@ def training_of(
         train, val = (crops.filter(pl.col("split") == split)["crop_id"] for split in ("train", "val"))
         parts = Parts(folder / "parts")
         result = likeness(
-            train, val, model, crops_dir=found.project.crops, made_with=made_with, batch_size=batch_size, parts=parts,
-            log=log,
+            train, val, model, crops_dir=storage.of_project(found.project).crops, made_with=made_with,
+            batch_size=batch_size, parts=parts, log=log,
         )  # fmt: skip
         if result is None:
             raise Absent("its val split has too few crops")

@@ -16,6 +16,7 @@ from trapline.core.paths import unsafe_reason
 from trapline.formats import csv_table
 from trapline.io import tables
 from trapline.io.layout import Layout
+from trapline.io.places import Place
 from trapline.io.runs import read_json
 from trapline.project import Project
 
@@ -24,7 +25,7 @@ COLUMNS: dict[str, type[pl.DataType] | pl.DataType] = {
     "crop_id": TEXT,  # how a row is named to a person
     "box_id": TEXT,  # what a decision is about
     "image_id": TEXT,
-    "crop_path": TEXT,  # null where there is no file of the crop: it is cut from the frame
+    "crop_path": TEXT,  # or its name where crops are no files; null where there is none: it is cut from the frame
     "frame_path": TEXT,  # null where the full image is not on this disk
     "box_x": REAL,
     "box_y": REAL,
@@ -72,6 +73,7 @@ class Material:
         features: Unit features, a row per row of `rows`, now or later; None where nothing is embedded.
         name: What is reviewed, for the page's title.
         afterwards: The command that puts decisions to use.
+        stored: Where crops lie; None where rows give paths.
     """
 
     rows: pl.DataFrame
@@ -80,6 +82,7 @@ class Material:
     name: str
     afterwards: str
     features: NDArray[np.float32] | Later | None = field(default=None, repr=False)
+    stored: Place | None = None
 
 
 def of_project(project: Project) -> Material:
@@ -105,7 +108,8 @@ def of_project(project: Project) -> Material:
         rows = rows.join(part, on=key, how="left", maintain_order="left")
     for part in (_examples(layout), _issues(layout), _predicted(project)):
         rows = rows.join(part, on="crop_id", how="left", maintain_order="left")
-    root, folder = f"{layout.root}/", f"{layout.crops}/"
+    root, stored = f"{layout.root}/", project.storage.crops
+    folder = f"{stored.folder}/" if stored.folder is not None else ""
     inside = pl.when(pl.col("file").str.starts_with("/")).then("file").otherwise(pl.lit(root) + pl.col("file"))
     rows = rows.with_columns(
         crop_path=pl.lit(folder) + pl.col("path"),
@@ -116,7 +120,7 @@ def of_project(project: Project) -> Material:
     rows = complete(rows)
     return Material(
         rows, _labels(rows), layout.corrections, layout.root.name, f"trapline run -p {layout.root}",
-        Later(lambda: _features(layout, rows)) if layout.table("embeddings").exists() else None,
+        Later(lambda: _features(layout, rows)) if layout.table("embeddings").exists() else None, stored,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from trapline.core import geometry
 from trapline.io import images
+from trapline.io.places import Folder, Place, Source
 
 MAX_PIXELS = 200_000_000
 KEPT_BYTES = 256_000_000
@@ -17,9 +18,14 @@ THUMB_PX, FRAME_PX = 240, 1600
 
 
 class Pictures:
-    """Encoded JPEGs, the least recently shown dropped first."""
+    """Encoded JPEGs, the least recently shown dropped first.
 
-    def __init__(self, kept_bytes: int = KEPT_BYTES):
+    Args:
+        stored: Where crops lie. Default: at the paths that rows give.
+    """
+
+    def __init__(self, stored: Place | None = None, kept_bytes: int = KEPT_BYTES):
+        self._stored = stored or Folder(Path())
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._bytes, self._limit, self._lock = 0, kept_bytes, threading.Lock()
 
@@ -37,7 +43,7 @@ class Pictures:
         if row["frame_path"] is None:
             raise images.ImageFailure("the full image is not on this disk")
         path = row["frame_path"]
-        return self._kept_or((f"frame {path}", FRAME_PX), lambda: _scaled(_open(path)[0], FRAME_PX))
+        return self._kept_or((f"frame {path}", FRAME_PX), lambda: _scaled(_open(Path(path))[0], FRAME_PX))
 
     def box(self, row: dict[str, Any]) -> tuple[float, float, float, float] | None:
         """Left, top, width, height of a row's box in fractions of the upright image; None where it cannot be told."""
@@ -53,10 +59,10 @@ class Pictures:
 
     def _make_crop(self, row: dict[str, Any]) -> bytes:
         if row["crop_path"] is not None:
-            return _scaled(_open(row["crop_path"])[0], THUMB_PX)
+            return _scaled(_open(self._stored.source(row["crop_path"]))[0], THUMB_PX)
         if row["frame_path"] is None:
             raise images.ImageFailure(row["failure"] or "there is no picture of this crop")
-        image, header = _open(row["frame_path"])
+        image, header = _open(Path(row["frame_path"]))
         if row["box_x"] is not None:
             try:
                 box = _resolved(row, header)
@@ -83,9 +89,9 @@ class Pictures:
         return data
 
 
-def _open(path: str) -> tuple[Image.Image, geometry.Header]:
+def _open(path: Source) -> tuple[Image.Image, geometry.Header]:
     """An image as a person sees it, and its header."""
-    image, header = images.open_image(images.read(Path(path)), MAX_PIXELS)
+    image, header = images.open_image(images.read(path), MAX_PIXELS)
     with image:
         return images.decode(image), header
 

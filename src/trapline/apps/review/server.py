@@ -43,7 +43,7 @@ class Undo(msgspec.Struct, forbid_unknown_fields=True):
 
 def application(session: Session, guard: Guard) -> Starlette:
     """The page's server, as an ASGI application."""
-    pictures = Pictures()
+    pictures = Pictures(session.material.stored)
 
     def shown(request: Request) -> dict[str, Any]:
         row = request.path_params["row"]
