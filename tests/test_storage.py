@@ -146,6 +146,28 @@ def test_packed_crops_give_what_files_give(both, planted, tmp_path, one_core):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_processes_of_a_cluster_make_the_same_crops_in_the_bucket(both, s3, planted, tmp_path, packed):
+    import ray
+
+    local, _ = both
+    prefix = f"cluster/{packed}"
+    storage = {"url": f"s3://{BUCKET}/{prefix}", "packed": packed}
+    project = Project(
+        write_project(tmp_path / "project", planted, train=ONE_EPOCH, storage=storage), engine="ray", address="local"
+    )
+    try:
+        project.run(until="crop")
+    finally:
+        ray.shutdown()
+    assert project.table("crops").equals(Project(local).table("crops"))
+    expected = files(local / "crops")
+    assert {name: project.storage.crops.read(name) for name in expected} == expected
+    there = [name for name in objects(s3, prefix) if name.startswith("crops/")]
+    assert len(there) < len(expected) / 10 if packed else len(there) == len(expected)
+
+
+@pytest.mark.slow
 def test_another_machine_goes_on_from_the_bucket(both, s3, tmp_path):
     """Of the project only what its user wrote is left: nothing is cropped, trained or scored again."""
     _, away = both
