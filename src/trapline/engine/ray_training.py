@@ -58,19 +58,19 @@ def train_together(ray: Any, call: Together, workers: int, gpus: float, marker: 
 
     training = threading.Thread(target=fit, daemon=True)
     training.start()
-    ended: list[TraplineError] = []
+    told: dict[str, list[TraplineError]] = {"error": [], "ended": []}
     while True:
         going = training.is_alive()
         for kind, what in ray.get(lines.take.remote()):
-            ended.append(what) if kind == "error" else getattr(log, kind)(what)
+            told[kind].append(what) if kind in told else getattr(log, kind)(what)
         if not going:
             break
         training.join(LISTEN_S)
     shutil.rmtree(call.folder / NAME, ignore_errors=True)
-    if failed:
-        raise ended[-1] if ended else TraplineError(f"the training failed on the Ray cluster: {failed[0]}")
-    if ended:
-        raise ended[-1]
+    if failed:  # an error that a restart has mended is none
+        raise (told["error"] or [TraplineError(f"the training failed on the Ray cluster: {failed[0]}")])[-1]
+    if told["ended"]:
+        raise told["ended"][-1]
 
 
 def _resources(ray: Any, workers: int, gpus: float) -> dict[str, float]:
@@ -99,7 +99,7 @@ class _Lines:
         self._said: list[tuple[str, Any]] = []
 
     def put(self, kind: str, what: Any) -> None:
-        """Keep a line, warning or error."""
+        """Keep a line, a warning, an error, or what ended it."""
         self._said.append((kind, what))
 
     def take(self) -> list[tuple[str, Any]]:
@@ -143,4 +143,4 @@ def _process(config: dict[str, Any]) -> None:
         tell("error", error)
         raise
     if ended is not None:
-        tell("error", ended)
+        tell("ended", ended)
