@@ -22,6 +22,7 @@ def estimate_run(
     image_mb: float | None = None,
     megapixels: float | None = None,
     boxes_per_image: float | None = None,
+    crop_px: float = 480,
     keep: Annotated[bool, Parameter(negative=())] = False,
     packed: Annotated[bool, Parameter(negative=())] = False,
     prefixes: int = 1,
@@ -47,6 +48,7 @@ def estimate_run(
         image_mb: Megabytes of an image, on average. Default: 1.5.
         megapixels: Of an image, on average. Default: 3.
         boxes_per_image: On average; each gives a crop. Default: 1.2.
+        crop_px: Side of a crop, on average; crop makes none larger than its --max-size.
         keep: Fetch all images onto a shared disk first. Default: crop reads each from its store, and keeps none.
         packed: Crops are stored many to an object rather than each by itself.
         prefixes: Over which the keys are spread in the store; each takes so many requests a second.
@@ -80,6 +82,7 @@ def estimate_run(
         nodes=1 if nodes is None else nodes,
         machine=instance,
         **images,
+        crop_px=crop_px,
         keep=keep,
         packed=packed,
         prefixes=prefixes,

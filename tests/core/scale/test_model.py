@@ -13,7 +13,8 @@ from trapline.stages import crop, embed, fetch, predict
 
 ROUND = Costs(
     measured_on="paper", fetch_s=0.001, fetch_mb_s=0.002, read_s=0.001, read_mb_s=0.001, crop_s=0.001, crop_mp_s=0.002,
-    crop_box_s=0.004, load_s=0.002, network_s=0.008, train_s=0.03, crop_bytes=20_000, driver_s=1e-5, driver_bytes=500,
+    crop_box_s=0.003, crop_box_mp_s=0.1, load_s=0.001, load_mp_s=0.1, network_s=0.008, train_s=0.03, crop_bytes_px=2,
+    driver_s=1e-5, driver_bytes=500,
     start_s=0, spread=0.1,
 )  # fmt: skip
 
@@ -26,9 +27,10 @@ def test_parts_are_those_of_the_stages():
 
 def test_a_run_worked_out_by_hand():
     """3.2 million images on ten machines of 16 vCPUs: 100,000 parts of 32 over 160 slots are 625 rounds."""
-    plan = Plan(3_200_000, 10, "c6i.4xlarge", image_mb=1, megapixels=3, boxes_per_image=1, packed=True, train_crops=0)
+    plan = Plan(3_200_000, 10, "c6i.4xlarge", image_mb=1, megapixels=3, boxes_per_image=1, packed=True, train_crops=0,
+                crop_px=100)  # fmt: skip
     cropped, predicted = estimate(plan, ROUND).stages
-    # a crop: 1 + 2 x 3 + 4 + (1 + 1) of reading = 13 ms, so that a part takes 0.416 s
+    # a crop: 1 + 2 x 3 + (3 + 100 x 0.01) + (1 + 1) of reading = 13 ms, so that a part takes 0.416 s
     assert cropped.needs_s["CPU"] == pytest.approx(625 * 0.416)
     assert cropped.needs_s["network"] == pytest.approx(3.2e12 / (10 * 6.25e9 / 8))
     assert cropped.needs_s["GET rate"] == pytest.approx(3.2e6 / 5500)
@@ -42,7 +44,7 @@ def test_a_run_worked_out_by_hand():
 def test_dollars_worked_out_by_hand():
     plan = Plan(
         1_000_000, 1, "m6i.2xlarge", image_mb=2, boxes_per_image=1, train_crops=0, source="internet", months=2,
-        dollars_per_hour=0.1,
+        dollars_per_hour=0.1, crop_px=100,
     )  # fmt: skip
     found = estimate(plan, ROUND)
     assert found.dollars["requests"] == pytest.approx(2e6 * 0.4e-6 + 1e6 * 5e-6)  # GET image and crop, PUT crop

@@ -65,6 +65,15 @@ def test_lost_machines_cost_their_absence():
     assert played.lost == pytest.approx(played.seconds / 450 * 5, rel=0.25)
 
 
+def test_a_store_that_binds_does_not_serve_what_lost_machines_asked_for():
+    """What a lost machine had asked for and did not use is free for others."""
+    work = Work("crop", 10**7, 32, 5, cpu_s=1e-4, gets=1.0)
+    losing = Trouble(slow_share=0, failed_share=0, lost_per_hour=60, replaced_s=1)
+    played = play(work, MACHINE, 1, losing)
+    assert played.lost > 50
+    assert played.seconds == pytest.approx(10**7 / 5500, rel=0.02)
+
+
 def test_the_same_seed_gives_the_same_course():
     work = Work("crop", 10_000, 32, 3, cpu_s=0.01, gets=1.0)
     trouble = Trouble(spread=0.3, lost_per_hour=50)

@@ -14,11 +14,12 @@ class Costs:
         measured_on: The machine, and when.
         fetch_s, fetch_mb_s: Fetching an image onto a disk, and each megabyte of it.
         read_s, read_mb_s: The same of reading it into memory, where nothing is kept.
-        crop_s, crop_mp_s, crop_box_s: Cropping a file: an image, each megapixel, each box.
-        load_s: Reading a crop from its file, and reducing it to the classifier's input.
+        crop_s, crop_mp_s, crop_box_s, crop_box_mp_s: Cropping a file: an image, each of its megapixels, each box, each
+            megapixel of a crop.
+        load_s, load_mp_s: Reading a crop from its file and reducing it to the classifier's input; each megapixel.
         network_s: The default model's scores or features of a crop, on the CPU.
         train_s: A training step's share of a crop: forward and back on the CPU, without loading it.
-        crop_bytes: A crop's file.
+        crop_bytes_px: A crop's file, per pixel.
         driver_s: The process that hands out parts and gathers their tables, per row.
         driver_bytes: What it holds in memory, per row.
         start_s: Until a stage's first part is at work: imports, weights, tables.
@@ -34,10 +35,12 @@ class Costs:
     crop_s: float
     crop_mp_s: float
     crop_box_s: float
+    crop_box_mp_s: float
     load_s: float
+    load_mp_s: float
     network_s: float
     train_s: float
-    crop_bytes: float
+    crop_bytes_px: float
     driver_s: float
     driver_bytes: float
     start_s: float
@@ -56,17 +59,19 @@ TRAINING_ON_GPU = 3.0  # times a crop's scores: the way back is about twice the 
 # precision, on cores with AVX-512.
 MEASURED = Costs(
     measured_on="2 cores of an AMD EPYC, shared with other work, November 2026 (benchmarks/scale.py)",
-    fetch_s=0.87e-3,
-    fetch_mb_s=0.99e-3,
-    read_s=0.25e-3,
-    read_mb_s=0.81e-3,
-    crop_s=2.4e-3,
-    crop_mp_s=2.75e-3,
-    crop_box_s=3.6e-3,
-    load_s=3.5e-3,
+    fetch_s=0.40e-3,
+    fetch_mb_s=1.9e-3,
+    read_s=0.27e-3,
+    read_mb_s=0.90e-3,
+    crop_s=0.74e-3,
+    crop_mp_s=2.7e-3,
+    crop_box_s=0.84e-3,
+    crop_box_mp_s=14e-3,
+    load_s=0.85e-3,
+    load_mp_s=12e-3,
     network_s=44e-3,
     train_s=207e-3,
-    crop_bytes=70e3,
+    crop_bytes_px=0.305,
     driver_s=59e-6,
     driver_bytes=1630.0,
     start_s=20.0,

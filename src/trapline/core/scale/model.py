@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from trapline.core.errors import InputError
 from trapline.core.scale import prices
 from trapline.core.scale.costs import Costs
-from trapline.core.scale.plan import Plan, Work, works
+from trapline.core.scale.plan import Plan, Work, crop_bytes, works
 from trapline.core.scale.prices import Instance
 
 CPU, GPU, NETWORK, GETS, PUTS, DRIVER = "CPU", "GPU", "network", "GET rate", "PUT rate", "driver"
@@ -118,7 +118,7 @@ def estimate(plan: Plan, costs: Costs) -> RunEstimate:
         dollars = seconds / 3600 * (work.nodes * hourly + head.dollars_per_hour)
         stages.append(StageEstimate(work.stage, work.rows, work.nodes, seconds, bound, needed, dollars))
         gets, puts = gets + work.rows * work.gets, puts + work.rows * work.puts
-    images, crops = plan.count * plan.image_mb * 1e6, plan.crops * costs.crop_bytes
+    images, crops = plan.count * plan.image_mb * 1e6, plan.crops * crop_bytes(plan, costs)
     stored = crops * prices.STORED_DOLLARS + (images * prices.SHARED_DISK_DOLLARS if plan.keep else 0.0)
     dollars = {
         "machines": sum(stage.dollars for stage in stages),

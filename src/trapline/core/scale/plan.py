@@ -24,6 +24,7 @@ class Plan:
         nodes: Machines, one that leads (the head) apart.
         machine: Name of their type in prices.INSTANCES.
         image_mb, megapixels, boxes_per_image: Of an image, on average.
+        crop_px: Side of a crop; of crops of several sizes the root of the mean square.
         keep: All images are fetched onto a shared disk, and cropped from there. Else crop reads each from its store.
         packed: Crops are stored many to an object. Else each is an object.
         prefixes: Of the store, among which keys are spread evenly.
@@ -40,6 +41,7 @@ class Plan:
     image_mb: float = 1.5
     megapixels: float = 3.0
     boxes_per_image: float = 1.2
+    crop_px: float = 480.0
     keep: bool = False
     packed: bool = False
     prefixes: int = 1
@@ -59,7 +61,7 @@ class Plan:
             for name, low in least.items()
             if not getattr(self, name) >= low
         ]
-        for name in ("image_mb", "megapixels", "boxes_per_image", "dollars_per_hour"):
+        for name in ("image_mb", "megapixels", "boxes_per_image", "crop_px", "dollars_per_hour"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 problems.append(f"--{name.replace('_', '-')} {value}: above 0")
@@ -73,6 +75,11 @@ class Plan:
     def crops(self) -> int:
         """About how many there will be."""
         return round(self.count * self.boxes_per_image)
+
+    @property
+    def crop_mp(self) -> float:
+        """Megapixels of a crop."""
+        return self.crop_px**2 / 1e6
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,8 @@ def works(plan: Plan, costs: Costs) -> list[Work]:
 def _images(plan: Plan, costs: Costs) -> list[Work]:
     """fetch, if images are kept, and crop."""
     size = plan.image_mb * 1e6
-    cut = costs.crop_s + costs.crop_mp_s * plan.megapixels + costs.crop_box_s * plan.boxes_per_image
+    box_s = costs.crop_box_s + costs.crop_box_mp_s * plan.crop_mp
+    cut = costs.crop_s + costs.crop_mp_s * plan.megapixels + box_s * plan.boxes_per_image
     part = PART_IMAGES if plan.keep else STREAMED_PART_IMAGES
     cropping = Work(
         "crop",
@@ -139,7 +147,7 @@ def _images(plan: Plan, costs: Costs) -> list[Work]:
         plan.nodes,
         cpu_s=cut if plan.keep else cut + costs.read_s + costs.read_mb_s * plan.image_mb,
         in_bytes=size,
-        out_bytes=costs.crop_bytes * plan.boxes_per_image,
+        out_bytes=crop_bytes(plan, costs) * plan.boxes_per_image,
         gets=0.0 if plan.keep else 1.0,
         puts=1 / part if plan.packed else plan.boxes_per_image,
         driver_s=costs.driver_s,
@@ -159,9 +167,9 @@ def _crops(plan: Plan, costs: Costs) -> Work:
         plan.crops,
         PART_CROPS,
         plan.nodes,
-        cpu_s=costs.load_s + (0.0 if gpu_s else costs.network_s),
+        cpu_s=load_seconds(plan, costs) + (0.0 if gpu_s else costs.network_s),
         gpu_s=gpu_s,
-        in_bytes=costs.crop_bytes,
+        in_bytes=crop_bytes(plan, costs),
         gets=1 / PART_CROPS if plan.packed else 1.0,
         driver_s=costs.driver_s,
     )
@@ -171,12 +179,22 @@ def _training(plan: Plan, costs: Costs) -> Work:
     """The epochs of a training, a step of each machine (or GPU) as a part."""
     gpu_s = gpu_seconds(plan, costs) * TRAINING_ON_GPU
     exchanged = 0.0 if plan.train_nodes == 1 else 2 * (1 - 1 / plan.train_nodes) * MODEL_BYTES
-    cpu_s = costs.load_s + (0.0 if gpu_s else costs.train_s)
+    cpu_s = load_seconds(plan, costs) + (0.0 if gpu_s else costs.train_s)
     rows = min(plan.train_crops, plan.crops) * plan.epochs
     moved = exchanged / STEP_CROPS
-    read = costs.crop_bytes / plan.epochs  # from the store once, then from the machine's own disk
+    read = crop_bytes(plan, costs) / plan.epochs  # from the store once, then from the machine's own disk
     gets = (1 / PART_CROPS if plan.packed else 1.0) / plan.epochs
     return Work("train", rows, STEP_CROPS, plan.train_nodes, cpu_s, gpu_s, moved + read, moved, gets)
+
+
+def crop_bytes(plan: Plan, costs: Costs) -> float:
+    """Of a crop's file."""
+    return costs.crop_bytes_px * plan.crop_px**2
+
+
+def load_seconds(plan: Plan, costs: Costs) -> float:
+    """Of reading a crop."""
+    return costs.load_s + costs.load_mp_s * plan.crop_mp
 
 
 def gpu_seconds(plan: Plan, costs: Costs) -> float:
