@@ -13,14 +13,18 @@ import boto3
 import polars as pl
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 import exports
 from misbehaving import jpeg
 from projects import QUICK, draw_small, write_project
 from test_kill import digest
 from trapline.apps.export import export
+from trapline.apps.review.guard import Guard
 from trapline.apps.review.material import of_project
 from trapline.apps.review.pictures import Pictures
+from trapline.apps.review.server import application
+from trapline.apps.review.session import Session
 from trapline.core.config import DatasetSource, EmbedConfig, ProjectConfig
 from trapline.core.errors import InputError
 from trapline.core.log import Log
@@ -303,6 +307,10 @@ def test_the_review_shows_crops_out_of_the_bucket_and_an_export_copies_them(isla
     shown = [Pictures(material.stored).crop(row) for row in rows.iter_rows(named=True)]
     assert len(set(shown)) == 6
     assert all(picture.startswith(b"\xff\xd8") for picture in shown)
+    guard = Guard(1)
+    client = TestClient(application(Session(material, "me"), guard), base_url="http://127.0.0.1:1")
+    assert client.get("/", params={"token": guard.token}).status_code == 200
+    assert {client.get(f"/picture/crop/{row}").content for row in range(6)} == set(shown)
     export(project, "fiftyone", tmp_path / "out")
     assert files(tmp_path / "out/pictures") == crops
     paths = json.loads((tmp_path / "out/data.json").read_text()).values()

@@ -54,6 +54,7 @@ def test_the_state_tells_contents_apart(place, monkeypatch, few):
     """Asked for one by one, and listed in steps of two."""
     monkeypatch.setattr(away, "FEW", few)
     monkeypatch.setattr(away, "LISTED_AT_ONCE", 2)
+    monkeypatch.setattr(away, "ANSWERED", 2)
     place = place.inside(f"state{few}")
     for n, name in enumerate(ODD):
         place.write(name, jpeg(n))

@@ -67,6 +67,15 @@ def test_any_reader_of_tar_files_opens_a_pack(under, tmp_path):
     assert found == {name: jpeg(n) for n, name in enumerate(NAMES)}
 
 
+def test_what_another_process_packs_is_found(under):
+    here = filled(under)._shelf
+    here.refreshed()
+    assert here.read(NAMES[0]) == jpeg(0)
+    there = elsewhere(Packed(under))
+    there.write("new", b"n", sync=True)
+    assert here.read("new") == b"n"
+
+
 def test_what_was_not_synced_is_not_there(under):
     place = Packed(under)
     place.write(NAMES[0], jpeg(0))
@@ -116,6 +125,10 @@ def test_many_indexes_become_one(under, monkeypatch):
     place = filled(under)
     place.remove(NAMES[2])
     place.remove("none")
+    for seen in (place, elsewhere(place)):
+        assert seen.state(NAMES[2:3])["file_bytes"].to_list() == [None]
+        with pytest.raises(FileNotFoundError):
+            seen.read(NAMES[2])
     place.write("another", b"a")
     place.sync(["another"])
     assert len(under.names("*.parquet")) == 4

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 FEW = 200  # pieces up to which each is asked for; of more, everything in their folders is listed
+ANSWERED = 1000  # objects of one answer, at most
 LISTED_AT_ONCE = 20_000  # objects; what a broken listing costs
 CHUNK_BYTES = 8 << 20  # of a large object on its way to the disk
 _T = TypeVar("_T")
@@ -64,16 +65,16 @@ class Objects:
         """Some bytes of a piece. Raises as `read`."""
 
         async def once(store: Store) -> bytes:
-            client = store.connection.client
-            return bytes(
-                await store.attempt(lambda: client.get_range_async(self.below + name, start=start, length=length))
-            )
+            key, client = self.below + name, store.connection.client
+            asked = await store.attempt(lambda: client.get_range_async(key, start=start, length=length), n_bytes=length)
+            return bytes(asked)
 
         return self._do("read", name, once)
 
     def write(self, name: str, data: bytes | memoryview, *, sync: bool = False) -> None:
         async def once(store: Store) -> None:
-            await store.attempt(lambda: store.connection.client.put_async(self.below + name, data))
+            key, client = self.below + name, store.connection.client
+            await store.attempt(lambda: client.put_async(key, data), n_bytes=len(data))
 
         self._do("write", name, once)
 
@@ -192,7 +193,7 @@ async def _listed(store: Store, folder: str) -> AsyncIterator[dict[str, Any]]:
 
         async def some(after: str | None = after) -> list[dict[str, Any]]:
             found = []
-            listing = store.connection.client.list(folder or None, offset=after, chunk_size=1000)
+            listing = store.connection.client.list(folder or None, offset=after, chunk_size=ANSWERED)
             async for chunk in listing:
                 found += chunk
                 if len(found) >= LISTED_AT_ONCE:

@@ -209,8 +209,17 @@ class Store:
 
     # -- again, or not --------------------------------------------------------------------------------------------
 
-    async def attempt(self, once: Callable[[], Coroutine[Any, Any, _T | Problem]], budget_s: float | None = None) -> _T:
+    async def attempt(
+        self,
+        once: Callable[[], Coroutine[Any, Any, _T | Problem]],
+        budget_s: float | None = None,
+        *,
+        n_bytes: int = 0,
+    ) -> _T:
         """Attempts until one succeeds, one fails for good, or the time is up. Waiting for a turn takes no time.
+
+        Args:
+            n_bytes: That an attempt moves, where `once` does not tell the pace itself.
 
         Raises as `read`.
         """
@@ -237,6 +246,8 @@ class Store:
                 self._pace.gate.leave()
             if not isinstance(result, Problem):
                 self._came_at, self._given_up = time.monotonic(), 0
+                if n_bytes:
+                    self._pace.done(n_bytes, self._came_at - begin)
                 return result
             problem = result
             await self._judge(problem)
