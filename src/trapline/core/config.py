@@ -247,7 +247,8 @@ class TrainConfig(Section):
     """How to train where the options below say nothing. default: the best that was found for unseen cameras.
     reference: as the old chain's train_classifier.py does. Compared in docs/recipes.md."""
     epochs: int | None = Field(default=None, ge=0)
-    """Passes over the training examples, at most. 0 keeps the probe, as `mode: probe` does. Default: 8."""
+    """Passes over the training examples, at most. 0 keeps the probe, as `mode: probe` does. Default: 8; up to 30 for
+    few crops (docs/recipes.md)."""
     batch_size: int = Field(default=32, ge=1)
     """Crops per optimiser step. They need not fit into memory at once: see micro_batch."""
     micro_batch: int = Field(default=0, ge=0)
@@ -276,7 +277,8 @@ class TrainConfig(Section):
     head_epochs: int = Field(default=0, ge=0)
     """Of the epochs, how many train the head alone before the rest of the model."""
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many epochs that were no better on val. Default: 4; recipe reference: 8."""
+    """Stop after this many epochs that were no better on val. Default: half of the epochs, at least 4; recipe
+    reference: 8."""
     num_workers: int = Field(default=0, ge=0)
     """Threads that load crops; 0 takes one per CPU core."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

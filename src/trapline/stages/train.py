@@ -116,8 +116,8 @@ def train(
             disk. TimeIsUp: The time budget is used up.
     """
     clock = clock or Clock(cfg.time_budget_s)
-    recipe = recipes.of(cfg)
-    if not recipe.epochs and recipe.head_start == "random":
+    asked_for = recipes.of(cfg)
+    if not asked_for.epochs and asked_for.head_start == "random":
         raise InputError("0 epochs train nothing without a probe: set epochs to 1 or more, or head_start to probe.")
     tracking.check(cfg.track)
     device = devices.resolve(cfg.device)
@@ -129,6 +129,10 @@ def train(
     start = None if begun else starting_weights(cfg, root or Path())
     former = _read(run_dir / PARAMS, Params)
     own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
+    crops_n = chosen.parts["train"].height
+    cfg = recipes.settle(cfg, crops_n, former.config if former is not None else None)
+    if former is None:
+        log.note(recipes.in_words(cfg, crops_n))
     asked = _params(cfg, chosen, str(device), input_of(cfg, own), crops)
     kept = together.from_first(_settle_params(run_dir, former, asked, log) if together.first else asked)
     if (done := _read(run_dir / DONE, Done)) is not None:
@@ -156,8 +160,8 @@ def train(
     done = Done(f"checkpoints/{BEST}", end.best_epoch, scores[0], end.epoch, scores[1])
     if together.first:
         _write(run_dir / DONE, done)
-    if end.epoch < recipe.epochs:
-        log.note(f"stopped after epoch {end.epoch}: no better on val for {recipe.patience} epochs")
+    if end.epoch < (cfg.epochs or 0):
+        log.note(f"stopped after epoch {end.epoch}: no better on val for {cfg.patience} epochs")
     return done.result(run_dir)
 
 
@@ -186,7 +190,7 @@ def input_of(cfg: TrainConfig, own: Transform | None) -> Transform:
 def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform, crops: CropConfig | None) -> Params:
     """What this training is, with nothing left to a default."""
     return Params(
-        config={**cfg.model_dump(), **recipes.of(cfg).options(), "image_size": transform.image_size, "device": device},
+        config={**cfg.model_dump(), "image_size": transform.image_size, "device": device},
         labels=chosen.labels,
         train=chosen.counts("train"),
         val=chosen.counts("val"),
