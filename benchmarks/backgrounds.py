@@ -33,18 +33,20 @@ class Backgrounds:
             if (square := empty(Path(path), taken, side, random)) is not None:
                 self.squares.append((group, square))
 
-    def behind(self, crop: Image.Image, crop_id: str, random: np.random.Generator) -> Image.Image:
-        """The crop's middle, softly cut out as an ellipse, on a square of another group."""
-        group = self.own[crop_id]
-        for _ in range(TRIES):
-            other, square = self.squares[random.integers(len(self.squares))]
-            if other != group:
-                across = np.linspace(-1, 1, crop.width)
-                far = np.hypot(across[:, None], across[None, :])
-                shown = np.clip((EDGE - far) / (EDGE - CORE), 0, 1)
-                mask = Image.fromarray((255 * shown).astype(np.uint8))
-                return Image.composite(crop, square.resize(crop.size), mask)
-        return crop
+    def other(self, crop_id: str, random: np.random.Generator) -> Image.Image:
+        """A square of another group than the crop's."""
+        while True:
+            group, square = self.squares[random.integers(len(self.squares))]
+            if group != self.own[crop_id]:
+                return square
+
+
+def composed(crop: Image.Image, other: Image.Image) -> Image.Image:
+    """A crop's middle, softly cut out as an ellipse, on another square."""
+    across = np.linspace(-1, 1, crop.width)
+    far = np.hypot(across[:, None], across[None, :])
+    shown = np.clip((EDGE - far) / (EDGE - CORE), 0, 1)
+    return Image.composite(crop, other.resize(crop.size), Image.fromarray((255 * shown).astype(np.uint8)))
 
 
 def empty(path: Path, taken: np.ndarray, side: int, random: np.random.Generator) -> Image.Image | None:

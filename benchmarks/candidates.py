@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.autoaugment import TrivialAugmentWide, _apply_op
 
-from backgrounds import Backgrounds
+from backgrounds import Backgrounds, composed
 from trapline.core import recipes
 from trapline.core.recipes import Augmentation, Recipe
 from trapline.learn import loop
@@ -33,8 +33,10 @@ class Arm:
         longer: Times the epochs of the others.
         mix: Pairs of a batch are blended, or pasted into each other, with their labels.
         trivial: TrivialAugment in place of the recipe's turns and light.
-        pasted: Share of crops whose middle is shown on another location's background.
-        adjusted: Natural sampling; the loss adds the log of each label's share to the outputs.
+        pasted: Share of crops whose middle is shown on another location's background;
+        onto: a place without an animal of its frames, or one of its crops.
+        adjusted: The loss adds the log of each label's share to the outputs (for natural sampling).
+        by_share: Label smoothing spreads by the labels' shares rather than evenly.
         sampling: In which label shares crops are drawn, in the first and in the second half of the epochs.
         keep: Share of the training data, of whole places or of the bursts of every place.
     """
@@ -44,7 +46,9 @@ class Arm:
     mix: Literal["mixup", "cutmix"] | None = None
     trivial: bool = False
     pasted: float = 0.0
+    onto: Literal["frames", "crops"] = "frames"
     adjusted: bool = False
+    by_share: bool = False
     sampling: tuple[float, float] = (0.0, 0.0)  # exponents of the labels' counts: 0 balanced, 1 natural
     keep: tuple[Literal["places", "crops"], float] = ("places", 1.0)
 
@@ -60,6 +64,9 @@ ARMS: Mapping[str, Arm] = {
     "trivial augment": Arm(trivial=True),
     "backgrounds": Arm(pasted=0.5),
     "logit adjustment": Arm(adjusted=True, sampling=(1.0, 1.0)),
+    "adjusted, crops behind": Arm(adjusted=True, sampling=(1.0, 1.0), pasted=0.5, onto="crops"),
+    "adjusted by share, crops behind": Arm(adjusted=True, by_share=True, sampling=(1.0, 1.0), pasted=0.5, onto="crops"),
+    "adjusted, backgrounds": Arm(adjusted=True, sampling=(1.0, 1.0), pasted=0.5),
     "square root": Arm(sampling=(0.5, 0.5)),
     "two phases": Arm(sampling=(0.0, 1.0)),
     "twice the epochs": Arm(longer=2),
@@ -114,8 +121,13 @@ def training(base: type[loop.Training], arm: Arm, backgrounds: Backgrounds | Non
             random = np.random.Generator(np.random.Philox(seed_from(self.cfg.seed, epoch, crop_id, drawn.draw)))
             square = read_square(self.task.paths[drawn.example], self.transform)
             if arm.pasted and random.random() < arm.pasted:
-                assert backgrounds is not None
-                square = backgrounds.behind(square, crop_id, random)
+                if arm.onto == "crops":
+                    others = np.flatnonzero(self.task.groups != self.task.groups[drawn.example])
+                    other = read_square(self.task.paths[random.choice(others)], self.transform)
+                else:
+                    assert backgrounds is not None
+                    other = backgrounds.other(crop_id, random)
+                square = composed(square, other)
             if not arm.trivial:
                 return np.asarray(augment(square, self.transform, self.recipe.augmentation, random))
             return np.asarray(trivially(square, self.transform, self.recipe.augmentation, random))
@@ -153,7 +165,12 @@ def stepper_of(arm: Arm, counts: np.ndarray) -> type[Stepper]:
             outputs = self.forward(images).float()
             if arm.adjusted:
                 outputs = outputs + prior
-            loss = functional.cross_entropy(outputs, wanted, label_smoothing=self.smoothing, reduction="sum") / of
+            if arm.by_share:
+                sure = functional.one_hot(wanted, n).float()
+                wanted = (1 - self.smoothing) * sure + self.smoothing * prior.exp()
+                loss = functional.cross_entropy(outputs, wanted, reduction="sum") / of
+            else:
+                loss = functional.cross_entropy(outputs, wanted, label_smoothing=self.smoothing, reduction="sum") / of
             loss.backward()
             return loss.item()
 

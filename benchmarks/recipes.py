@@ -2,7 +2,7 @@
 
     uv run python benchmarks/recipes.py run [--folder build/recipes] [--sets demo semireal] [--arms default reference]
         [--splits 3] [--seeds 2] [--image-size 128] [--epochs 6] [--model tf_efficientnet_lite0] [--device auto]
-    uv run python benchmarks/recipes.py table [--folder build/recipes]
+    uv run python benchmarks/recipes.py table [--folder build/recipes] [--sets ...] [--arms ...] [--splits 3] ...
 
 Every arm is trained on the same splits with the same seeds. A training that is finished is not repeated, so that a
 night can be had in parts. Splits are random draws; split seeds from 100 on are for choosing candidates, those below
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
                 continue
             drawn = split(examples, SplitConfig(method="random", draws=DRAWS, seed=number), log=Log())
             part = thinned(examples, drawn, ARMS[arm], number)
-            behind = backgrounds(project, part, drawn) if ARMS[arm].pasted else None
+            behind = backgrounds(project, part, drawn) if ARMS[arm].pasted and ARMS[arm].onto == "frames" else None
             result = once(part, drawn, arm, seed, place, project.layout.crops, behind, args)
             print(f"{name} split {number} seed {seed} {arm}: {result['test']:.3f}, {result['cpu_s']:.0f} s", flush=True)
 
@@ -254,6 +254,8 @@ def table(args: argparse.Namespace) -> None:
         runs: dict[str, dict[tuple[str, str], Run]] = {}
         for path in sorted((base / name).glob("*/result.json")):
             split_number, seed, arm = path.parent.name.split(" ", 2)
+            if arm not in args.arms or int(split_number) - args.first_split not in range(args.splits):
+                continue
             runs.setdefault(arm, {})[split_number, seed] = read(path.parent)
         keys = sorted(set.intersection(*(set(found) for found in runs.values())))
         print(f"\n{name}: {len({key[0] for key in keys})} splits, {len(keys)} trainings of each arm")
