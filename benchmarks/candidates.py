@@ -90,12 +90,14 @@ def thinned(examples: pl.DataFrame, drawn: pl.DataFrame, arm: Arm, number: int) 
         return examples
     train = drawn.filter(pl.col("split") == "train")["group_id"].implode()
     name = "group_id" if unit == "places" else "sequence_id"
-    units = examples.filter(pl.col("group_id").is_in(train)).select("group_id", name).unique(maintain_order=True)
-    units = units.sort(pl.all()).sample(fraction=1.0, shuffle=True, seed=number)
-    within = pl.len().over("group_id") if unit == "crops" else pl.len()
-    place = pl.int_range(pl.len()).over("group_id") if unit == "crops" else pl.int_range(pl.len())
-    kept = units.filter(place < (share * within).ceil())[name].implode()
-    return examples.filter(~pl.col("group_id").is_in(train) | pl.col(name).is_in(kept))
+    learnt = pl.col("group_id").is_in(train)
+    units = examples.filter(learnt).select("group_id", unit=pl.col(name)).unique().sort(pl.all())
+    units = units.sample(fraction=1.0, shuffle=True, seed=number)
+    number_of, many = pl.int_range(pl.len()), pl.len()
+    if unit == "crops":
+        number_of, many = number_of.over("group_id"), many.over("group_id")
+    kept = units.filter(number_of < (share * many).ceil())["unit"].implode()
+    return examples.filter(~learnt | pl.col(name).is_in(kept))
 
 
 def training(base: type[loop.Training], arm: Arm, backgrounds: Backgrounds | None) -> type[loop.Training]:
