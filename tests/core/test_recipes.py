@@ -29,42 +29,38 @@ def test_a_probe_alone_trains_no_epochs():
     assert recipes.of(TrainConfig(mode="probe", epochs=5)).epochs == 0
 
 
-def settled(crops, **options):
-    found = recipes.settle(TrainConfig(**options), crops)
+def settled(**options):
+    found = recipes.settle(TrainConfig(**options))
     return found.epochs, found.patience
 
 
-def test_few_crops_are_gone_through_more_often():
-    # about 5,400 crops seen, in 8 to 30 epochs; half of the epochs' patience
-    assert [settled(n) for n in (1, 180, 340, 680, 5_000, 50_000)] == [
-        (30, 15), (30, 15), (16, 8), (8, 4), (8, 4), (8, 4),
-    ]  # fmt: skip
+def test_patience_is_half_of_the_epochs():
+    assert [settled(epochs=n)[1] for n in (3, 8, 9, 20)] == [4, 4, 4, 10]
+    assert settled() == (8, 4)
 
 
-def test_what_is_asked_for_comes_before_the_rule():
-    assert settled(340, epochs=20) == (20, 10)
-    assert settled(340, epochs=3) == (3, 4)
-    assert settled(340, patience=2) == (16, 2)
-    assert settled(340, mode="probe") == (0, 4)
-    assert settled(340, recipe="reference") == (8, 8)
+def test_what_is_asked_for_comes_first():
+    assert settled(epochs=20, patience=2) == (20, 2)
+    assert settled(mode="probe") == (0, 4)
+    assert settled(recipe="reference", epochs=20) == (20, 8)
 
 
 def test_nothing_is_left_open():
     asked = TrainConfig(lr=0.5)
-    found = recipes.settle(asked, 680)
+    found = recipes.settle(asked)
     assert found.model_dump() == {**asked.model_dump(), **recipes.DEFAULT.options(), "lr": 0.5}
-    assert recipes.settle(found, 10) == found
+    assert recipes.settle(found) == found
 
 
 def test_a_training_goes_on_as_it_began():
-    begun = recipes.settle(TrainConfig(), 340).model_dump()
-    assert recipes.settle(TrainConfig(), 90, begun).model_dump() == begun
-    assert recipes.settle(TrainConfig(epochs=4), 90, begun).model_dump() == {**begun, "epochs": 4}
+    begun = {**recipes.settle(TrainConfig()).model_dump(), "epochs": 11, "patience": 7}
+    assert recipes.settle(TrainConfig(), begun).model_dump() == begun
+    assert recipes.settle(TrainConfig(epochs=4), begun).model_dump() == {**begun, "epochs": 4}
 
 
 def test_it_is_said_in_words():
     def words(crops, **options):
-        return recipes.in_words(recipes.settle(TrainConfig(**options), crops), crops)
+        return recipes.in_words(recipes.settle(TrainConfig(**options)), crops)
 
     assert words(1_340) == "recipe: default, 8 epochs for 1,340 crops, patience 4"
     assert words(90, recipe="reference", epochs=1) == "recipe: reference, 1 epoch for 90 crops, patience 8"

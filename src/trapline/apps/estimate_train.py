@@ -35,7 +35,7 @@ def estimate_train(project: Project, options: Mapping[str, object] | None = None
     with tempfile.TemporaryDirectory(dir=project.layout.runs, prefix=".estimate-") as folder:
         return forecast(
             chosen.task(crops_dir, multilabel=cfg.multilabel),
-            recipes.settle(cfg, chosen.parts["train"].height),
+            recipes.settle(cfg),
             input_of(cfg, None if start is None else start.transform),
             folder=Path(folder),
             device=device,

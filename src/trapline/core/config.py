@@ -247,8 +247,7 @@ class TrainConfig(Section):
     """How to train where the options below say nothing. default: the best that was found for unseen cameras.
     reference: as the old chain's train_classifier.py does. Compared in docs/recipes.md."""
     epochs: int | None = Field(default=None, ge=0)
-    """Passes over the training examples, at most. 0 keeps the probe, as `mode: probe` does. Default: 8; up to 30 for
-    few crops (docs/recipes.md)."""
+    """Passes over the training examples, at most. 0 keeps the probe, as `mode: probe` does. Default: 8."""
     batch_size: int = Field(default=32, ge=1)
     """Crops per optimiser step. They need not fit into memory at once: see micro_batch."""
     micro_batch: int = Field(default=0, ge=0)

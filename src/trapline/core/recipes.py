@@ -7,9 +7,6 @@ from typing import Any, Literal
 
 from trapline.core.config import TrainConfig
 
-FEW_DRAWS = 5_400  # few crops are gone through more often, until about so many have been seen
-MOST_EPOCHS = 30
-
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -131,26 +128,22 @@ def of(cfg: TrainConfig) -> Recipe:
     return replace(RECIPES[cfg.recipe], **asked)
 
 
-def settle(cfg: TrainConfig, crops: int, begun: Mapping[str, object] | None = None) -> TrainConfig:
+def settle(cfg: TrainConfig, begun: Mapping[str, object] | None = None) -> TrainConfig:
     """The same options, with none left open that the recipe decides.
 
-    The default recipe goes through few crops more often: FEW_DRAWS are seen, in at most MOST_EPOCHS epochs, and in at
-    least as many as the recipe has. Its patience is half of the epochs, or the recipe's where that is more: the rate is
-    lowered until the last epoch, and what an early one brought says little. The reference is as it was.
+    The default's patience is half of the epochs, or the recipe's where that is more: the rate is lowered until the last
+    epoch, and what an early one brought says little. The epochs are as many for few crops as for many: no gain of
+    more was seen (docs/recipes.md).
 
     Args:
-        crops: To train on, >= 1.
         begun: Options that a training began with, which goes on: what is left open is as it was.
     """
     left = [name for name in OPTIONS if getattr(cfg, name) is None]
     known = {name: begun[name] for name in left if begun is not None and name in begun}
     cfg = cfg.model_copy(update=known)
     found = of(cfg)
-    if cfg.recipe == "default":
-        if cfg.epochs is None and cfg.mode == "finetune":
-            found = replace(found, epochs=min(max(round(FEW_DRAWS / crops), found.epochs), MOST_EPOCHS))
-        if cfg.patience is None:
-            found = replace(found, patience=max(found.patience, found.epochs // 2))
+    if cfg.recipe == "default" and cfg.patience is None:
+        found = replace(found, patience=max(found.patience, found.epochs // 2))
     return cfg.model_copy(update=found.options())
 
 

@@ -130,7 +130,7 @@ def train(
     former = _read(run_dir / PARAMS, Params)
     own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
     crops_n = chosen.parts["train"].height
-    cfg = recipes.settle(cfg, crops_n, former.config if former is not None else None)
+    cfg = recipes.settle(cfg, former.config if former is not None else None)
     if former is None:
         log.note(recipes.in_words(cfg, crops_n))
     asked = _params(cfg, chosen, str(device), input_of(cfg, own), crops)
