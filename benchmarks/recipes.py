@@ -2,7 +2,7 @@
 
     uv run python benchmarks/recipes.py run [--folder build/recipes] [--sets demo semireal] [--arms default reference]
         [--splits 3] [--seeds 2] [--image-size 128] [--epochs 6] [--model tf_efficientnet_lite0] [--device auto]
-    uv run python benchmarks/recipes.py table [--folder build/recipes]
+    uv run python benchmarks/recipes.py table [--folder build/recipes] [--sets ...] [--arms ...] [--splits 3] ...
 
 Every arm is trained on the same splits with the same seeds. A training that is finished is not repeated, so that a
 night can be had in parts. Splits are random draws; split seeds from 100 on are for choosing candidates, those below
@@ -13,7 +13,7 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,10 @@ import numpy as np
 import polars as pl
 import torch
 
+import candidates
 import trapline
+from backgrounds import Backgrounds
+from candidates import ARMS, thinned
 from trapline.apps import demo
 from trapline.core import recipes
 from trapline.core.config import SplitConfig, TrainConfig
@@ -34,27 +37,7 @@ from trapline.stages.train import train
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 DRAWS = 20  # few, so that splits differ
-DEFAULT = recipes.DEFAULT
-LIGHT = replace(recipes.MILD, light=0.4, grey=0.3)
-GENTLE = replace(DEFAULT, lr=1e-4, backbone_lr=1.0)
-CANDIDATES = {
-    "default": DEFAULT,
-    "reference": recipes.REFERENCE,
-    "gentle head": GENTLE,
-    "gentle head, all layers": replace(GENTLE, freeze=0.0),
-    "gentle head, no smoothing": replace(GENTLE, label_smoothing=0.0),
-    "gentle head, twice the rate": replace(GENTLE, lr=2e-4),
-    "all layers": replace(DEFAULT, freeze=0.0),
-    "last quarter": replace(DEFAULT, freeze=0.75),
-    "twice the rate": replace(DEFAULT, lr=2e-3),
-    "half the rate": replace(DEFAULT, lr=5e-4),
-    "no smoothing": replace(DEFAULT, label_smoothing=0.0),
-    "no average": replace(DEFAULT, average=False),
-    "random head": replace(DEFAULT, head_start="random"),
-    "more light": replace(DEFAULT, augmentation=LIGHT),
-    "as cut": replace(DEFAULT, augmentation=replace(recipes.MILD, min_area=0.8, turn_share=0.0, grey=0.1)),
-    "bold crops": replace(DEFAULT, augmentation=replace(recipes.MILD, min_area=0.3, stretch=4 / 3)),
-}
+EVERY = ("default", "reference")  # arms of which every epoch is scored; of others the probe and the kept one
 
 
 def opened(folder: Path, name: str) -> trapline.Project:
@@ -79,37 +62,52 @@ def run(args: argparse.Namespace) -> None:
         numbers = range(args.first_split, args.first_split + args.splits)
         turns = [(seed, number, str(arm)) for seed in range(args.seeds) for number in numbers for arm in args.arms]
         for seed, number, arm in turns:
-            place = args.folder / f"{args.image_size} px, {args.epochs} epochs" / name / f"{number} {seed} {arm}"
+            place = folder(args) / name / f"{number} {seed} {arm}"
             if (place / "result.json").exists():
                 continue
             drawn = split(examples, SplitConfig(method="random", draws=DRAWS, seed=number), log=Log())
-            result = once(examples, drawn, arm, seed, place, project.layout.crops, args)
+            part = thinned(examples, drawn, ARMS[arm], number)
+            behind = backgrounds(project, part, drawn) if ARMS[arm].pasted and ARMS[arm].onto == "frames" else None
+            result = once(part, drawn, arm, seed, place, project.layout.crops, behind, args)
             print(f"{name} split {number} seed {seed} {arm}: {result['test']:.3f}, {result['cpu_s']:.0f} s", flush=True)
+
+
+def folder(args: argparse.Namespace) -> Path:
+    """Of trainings of one size and length."""
+    return args.folder / f"{args.image_size} px, {args.epochs} epochs"
+
+
+def backgrounds(project: trapline.Project, examples: pl.DataFrame, drawn: pl.DataFrame) -> Backgrounds:
+    """Of the training crops' frames."""
+    rows = examples.join(drawn.filter(pl.col("split") == "train"), on="group_id", how="semi")
+    return Backgrounds(rows, *(project.table(name) for name in ("boxes", "files", "crops")))
 
 
 def once(
     examples: pl.DataFrame,
     drawn: pl.DataFrame,
-    arm: str,
+    name: str,
     seed: int,
     place: Path,
     crops: Path,
+    behind: Backgrounds | None,
     args: argparse.Namespace,
 ) -> dict[str, float]:
     """One training; writes what it gives at the test locations."""
+    arm = ARMS[name]
     cfg = TrainConfig(
-        model=args.model, image_size=args.image_size, epochs=args.epochs, patience=99, seed=seed, device=args.device,
-        unlearnable="keep", precision=args.precision,
+        model=args.model, image_size=args.image_size, epochs=args.epochs * arm.longer, patience=99, seed=seed,
+        device=args.device, unlearnable="keep", precision=args.precision,
     )  # fmt: skip
-    recipes.RECIPES = {**recipes.RECIPES, "default": CANDIDATES[arm]}
+    recipes.RECIPES = {**recipes.RECIPES, "default": arm.recipe}
     place.mkdir(parents=True, exist_ok=True)
-    watched = Watched(examples, drawn, crops, place)
-    loop.Training = watched.training()
+    watched = Watched(examples, drawn, crops, place, every=name in EVERY)
+    loop.Training = watched.training(candidates.training(_TRAINING, arm, behind))
     begin_cpu = time.process_time()
     done = train(examples, drawn, cfg, crops_dir=crops, run_dir=place, log=Log())
     result = {
         "cpu_s": time.process_time() - begin_cpu - watched.cpu_s, "best_epoch": done.best_epoch,
-        "epochs": watched.told, "test": watched.told[done.best_epoch if arm != "reference" else done.best_epoch - 1],
+        "epochs": watched.told, "test": watched.told[done.best_epoch],
     }  # fmt: skip
     shutil.rmtree(place / "checkpoints")
     (place / "result.json").write_text(json.dumps(result))
@@ -117,54 +115,69 @@ def once(
 
 
 class Watched:
-    """Test scores after every epoch, and of weights half way between the first epoch's and the last's (WiSE-FT).
+    """Test scores after epochs; in the end, of several views of every crop. The training does not depend on them.
 
-    Nothing of the training depends on them.
+    Args:
+        every: Every epoch is scored; else the probe and the one that is kept in the end.
     """
 
-    def __init__(self, examples: pl.DataFrame, drawn: pl.DataFrame, crops: Path, place: Path):
+    def __init__(self, examples: pl.DataFrame, drawn: pl.DataFrame, crops: Path, place: Path, *, every: bool):
         rows = examples.join(drawn.filter(pl.col("split") == "test"), on="group_id", how="semi").sort("crop_id")
         self.rows = rows.select("crop_id", "group_id", label=pl.col("labels").list.first())
         self.paths = [crops / crop_id for crop_id in rows["crop_id"]]
-        self.place, self.told, self.cpu_s, self.first = place, [], 0.0, {}
+        self.place, self.every, self.told, self.cpu_s = place, every, {}, 0.0
+        self.kept: tuple[int, dict[str, torch.Tensor], np.ndarray | None] | None = None
 
-    def training(self) -> type[loop.Training]:
+    def training(self, base: type[loop.Training]) -> type[loop.Training]:
         watched = self
 
-        class Training(_TRAINING):
+        class Training(base):
             def _evaluate(self, epoch: int):
                 found = super()._evaluate(epoch)
                 begin = time.process_time()
-                watched.keep(self, f"epoch {epoch}", found[0])
-                if not watched.first:
-                    watched.first = {name: value.clone() for name, value in self.average.model.state_dict().items()}
-                if epoch == self.recipe.epochs and epoch:
-                    last = {name: value.clone() for name, value in self.average.model.state_dict().items()}
-                    mixed = {
-                        name: torch.lerp(watched.first[name], value, 0.5) if value.is_floating_point() else value
-                        for name, value in last.items()
-                    }
-                    self.average.model.load_state_dict(mixed)
-                    watched.keep(self, "half way", super()._evaluate(epoch)[0], tell=False)
-                    self.average.model.load_state_dict(last)
+                if watched.every or not epoch:
+                    watched.keep(self, epoch, found[0])
+                if found[1].is_kept(self.now.best_merit, self.recipe.best_by):
+                    weights = {name: value.clone() for name, value in self.average.model.state_dict().items()}
+                    watched.kept = (epoch, weights, found[0])
+                if epoch == self.recipe.epochs:
+                    watched.end(self)
                 watched.cpu_s += time.process_time() - begin
                 return found
 
         return Training
 
-    def keep(self, training: loop.Training, name: str, val: np.ndarray | None, *, tell: bool = True) -> None:
+    def end(self, training: loop.Training) -> None:
+        """Score the kept weights, several views of every crop too."""
+        assert self.kept is not None
+        epoch, weights, val = self.kept
+        network = training.average.model
+        last = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(weights)
+        if epoch not in self.told:
+            self.keep(training, epoch, val)
+        if self.every:
+
+            def infer(change: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+                hook = network.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]),))
+                scores = training._infer(self.paths, "scores")
+                hook.remove()
+                return scores
+
+            np.savez_compressed(self.place / "views.npz", **candidates.views(infer))  # type: ignore[arg-type]
+        network.load_state_dict(last)
+
+    def keep(self, training: loop.Training, epoch: int, val: np.ndarray | None) -> None:
         """Write scores of val and test; remember the macro recall."""
         scores = training._infer(self.paths, "scores")
-        labels = training.task.labels
+        truth = [training.task.labels.index(label) for label in self.rows["label"]]
         assert val is not None
         np.savez_compressed(
-            self.place / f"{name}.npz", val=val, val_truth=training.task.val_targets, test=scores,
-            test_truth=[labels.index(label) for label in self.rows["label"]], group=self.rows["group_id"].to_list(),
+            self.place / f"epoch {epoch}.npz", val=val, val_truth=training.task.val_targets, test=scores,
+            test_truth=truth, group=self.rows["group_id"].to_list(),
         )  # fmt: skip
-        right = self.rows.with_columns(right=pl.Series(scores.argmax(1)) == pl.Series(
-            [labels.index(label) for label in self.rows["label"]]))  # fmt: skip
-        if tell:
-            self.told.append(macro_recall(right))
+        right = self.rows.with_columns(right=pl.Series(scores.argmax(1)) == pl.Series(truth))
+        self.told[epoch] = macro_recall(right)
 
 
 _TRAINING = loop.Training
@@ -199,7 +212,7 @@ def read(place: Path) -> Run:
     params = json.loads((place / "params.json").read_text())
     found = [np.load(path) for path in sorted(place.glob("epoch *.npz"), key=lambda path: int(path.stem.split()[1]))]
     counts = np.array([params["train"].get(label, 0) for label in params["labels"]])
-    by = CANDIDATES[place.name.split(" ", 2)[2]].best_by
+    by = ARMS[place.name.split(" ", 2)[2]].recipe.best_by
     return Run(
         truth=found[0]["test_truth"],
         group=found[0]["group"],
@@ -236,11 +249,13 @@ def recall(run: Run, row: int, weight: np.ndarray | None = None, only: np.ndarra
 
 def table(args: argparse.Namespace) -> None:
     """Print the arms of every set, and the default's differences with 95% intervals over locations and seeds."""
-    base = args.folder / f"{args.image_size} px, {args.epochs} epochs"
+    base = folder(args)
     for name in args.sets:
         runs: dict[str, dict[tuple[str, str], Run]] = {}
         for path in sorted((base / name).glob("*/result.json")):
             split_number, seed, arm = path.parent.name.split(" ", 2)
+            if arm not in args.arms or int(split_number) - args.first_split not in range(args.splits):
+                continue
             runs.setdefault(arm, {})[split_number, seed] = read(path.parent)
         keys = sorted(set.intersection(*(set(found) for found in runs.values())))
         print(f"\n{name}: {len({key[0] for key in keys})} splits, {len(keys)} trainings of each arm")
@@ -294,7 +309,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--folder", type=Path, default=Path("build/recipes"))
     parser.add_argument("--sets", nargs="+", default=["demo", "semireal"])
-    parser.add_argument("--arms", nargs="+", default=["default", "reference"], choices=CANDIDATES)
+    parser.add_argument("--arms", nargs="+", default=["default", "reference"], choices=ARMS)
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--first-split", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=2)

@@ -27,3 +27,41 @@ def test_options_come_before_the_recipe():
 
 def test_a_probe_alone_trains_no_epochs():
     assert recipes.of(TrainConfig(mode="probe", epochs=5)).epochs == 0
+
+
+def settled(**options):
+    found = recipes.settle(TrainConfig(**options))
+    return found.epochs, found.patience
+
+
+def test_patience_is_half_of_the_epochs():
+    assert [settled(epochs=n)[1] for n in (3, 8, 9, 20)] == [4, 4, 4, 10]
+    assert settled() == (8, 4)
+
+
+def test_what_is_asked_for_comes_first():
+    assert settled(epochs=20, patience=2) == (20, 2)
+    assert settled(mode="probe") == (0, 4)
+    assert settled(recipe="reference", epochs=20) == (20, 8)
+
+
+def test_nothing_is_left_open():
+    asked = TrainConfig(lr=0.5)
+    found = recipes.settle(asked)
+    assert found.model_dump() == {**asked.model_dump(), **recipes.DEFAULT.options(), "lr": 0.5}
+    assert recipes.settle(found) == found
+
+
+def test_a_training_goes_on_as_it_began():
+    begun = {**recipes.settle(TrainConfig()).model_dump(), "epochs": 11, "patience": 7}
+    assert recipes.settle(TrainConfig(), begun).model_dump() == begun
+    assert recipes.settle(TrainConfig(epochs=4), begun).model_dump() == {**begun, "epochs": 4}
+
+
+def test_it_is_said_in_words():
+    def words(crops, **options):
+        return recipes.in_words(recipes.settle(TrainConfig(**options)), crops)
+
+    assert words(1_340) == "recipe: default, 8 epochs for 1,340 crops, patience 4"
+    assert words(90, recipe="reference", epochs=1) == "recipe: reference, 1 epoch for 90 crops, patience 8"
+    assert words(90, mode="probe") == "recipe: the probe alone"

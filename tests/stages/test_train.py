@@ -6,12 +6,14 @@ import sys
 import textwrap
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import polars as pl
 import pytest
 import torch
 
 from training import SMALL, assert_same_run, draw, metrics, run
+from trapline.core import recipes
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.learn import checkpoint
@@ -189,6 +191,23 @@ def test_dropout_is_drawn_from_the_place_in_training(unbroken, tmp_path, monkeyp
     train(examples, splits, cfg, **crops, run_dir=tmp_path / "run", log=Log())
     assert_same_run(tmp_path / "whole", tmp_path / "run")
     assert metrics(tmp_path / "run")[1:] != metrics(folder / "run")[1:]
+
+
+def test_epochs_left_open_are_settled_once(tmp_path, monkeypatch):
+    examples, splits = draw(tmp_path / "crops")
+    open_ended = SMALL.model_copy(update={"epochs": None, "patience": None})
+    recipe = recipes.DEFAULT
+    monkeypatch.setattr(recipes, "RECIPES", {"default": replace(recipe, epochs=9)})
+    first = KillingLog(4)
+    with pytest.raises(Killed):
+        run(tmp_path, examples, splits, open_ended, log=first)
+    assert "recipe: default, 9 epochs for 18 crops, patience 4" in first.notes
+    config = json.loads((tmp_path / "run/params.json").read_text())["config"]
+    assert (config["epochs"], config["patience"]) == (9, 4)
+    monkeypatch.setattr(recipes, "RECIPES", {"default": replace(recipe, epochs=12)})  # a newer trapline knows better
+    assert run(tmp_path, examples, splits, open_ended, log=(then := Log())).epochs <= 9
+    assert not any(note.startswith("recipe") for note in then.notes)
+    assert json.loads((tmp_path / "run/params.json").read_text())["config"] == config
 
 
 def test_a_finished_run_returns_at_once(unbroken, monkeypatch):

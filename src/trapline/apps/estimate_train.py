@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from trapline.core import cores
+from trapline.core import cores, recipes
 from trapline.core.config import TrainConfig
 from trapline.core.log import Log
 from trapline.core.quantities import say_size, say_time
@@ -35,7 +35,7 @@ def estimate_train(project: Project, options: Mapping[str, object] | None = None
     with tempfile.TemporaryDirectory(dir=project.layout.runs, prefix=".estimate-") as folder:
         return forecast(
             chosen.task(crops_dir, multilabel=cfg.multilabel),
-            cfg,
+            recipes.settle(cfg),
             input_of(cfg, None if start is None else start.transform),
             folder=Path(folder),
             device=device,

@@ -304,7 +304,8 @@ class TrainConfig(Section):
     head_epochs: int = Field(default=0, ge=0)
     """Of the epochs, how many train the head alone before the rest of the model."""
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many epochs that were no better on val. Default: 4; recipe reference: 8."""
+    """Stop after this many epochs that were no better on val. Default: half of the epochs, at least 4; recipe
+    reference: 8."""
     num_workers: int = Field(default=0, ge=0)
     """Threads that load crops; 0 takes one per CPU core."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

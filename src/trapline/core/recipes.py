@@ -7,9 +7,6 @@ from typing import Any, Literal
 
 from trapline.core.config import TrainConfig
 
-STEPS_OF_FEW = 250  # few crops are gone through more often, to about so many steps at least
-MOST_EPOCHS = 30
-
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -129,3 +126,30 @@ def of(cfg: TrainConfig) -> Recipe:
     if cfg.mode == "probe":
         asked["epochs"] = 0
     return replace(RECIPES[cfg.recipe], **asked)
+
+
+def settle(cfg: TrainConfig, begun: Mapping[str, object] | None = None) -> TrainConfig:
+    """The same options, with none left open that the recipe decides.
+
+    The default's patience is half of the epochs, or the recipe's where that is more: the rate is lowered until the last
+    epoch, and what an early one brought says little. The epochs are as many for few crops as for many: no gain of
+    more was seen (docs/recipes.md).
+
+    Args:
+        begun: Options that a training began with, which goes on: what is left open is as it was.
+    """
+    left = [name for name in OPTIONS if getattr(cfg, name) is None]
+    known = {name: begun[name] for name in left if begun is not None and name in begun}
+    cfg = cfg.model_copy(update=known)
+    found = of(cfg)
+    if cfg.recipe == "default" and cfg.patience is None:
+        found = replace(found, patience=max(found.patience, found.epochs // 2))
+    return cfg.model_copy(update=found.options())
+
+
+def in_words(cfg: TrainConfig, crops: int) -> str:
+    """What a training does, of options that are settled."""
+    if not cfg.epochs:
+        return "recipe: the probe alone"
+    epochs = "1 epoch" if cfg.epochs == 1 else f"{cfg.epochs} epochs"
+    return f"recipe: {cfg.recipe}, {epochs} for {crops:,} crops, patience {cfg.patience}"

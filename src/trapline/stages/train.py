@@ -121,8 +121,8 @@ def train(
             disk. TimeIsUp: The time budget is used up.
     """
     clock = clock or Clock(cfg.time_budget_s)
-    recipe = recipes.of(cfg)
-    if not recipe.epochs and recipe.head_start == "random":
+    asked_for = recipes.of(cfg)
+    if not asked_for.epochs and asked_for.head_start == "random":
         raise InputError("0 epochs train nothing without a probe: set epochs to 1 or more, or head_start to probe.")
     tracking.check(cfg.track)
     device = devices.resolve(cfg.device)
@@ -134,6 +134,10 @@ def train(
     start = None if begun else starting_weights(cfg, root or Path())
     former = _read(run_dir / PARAMS, Params)
     own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
+    crops_n = chosen.parts["train"].height
+    cfg = recipes.settle(cfg, former.config if former is not None else None)
+    if former is None:
+        log.note(recipes.in_words(cfg, crops_n))
     asked = _params(cfg, chosen, str(device), input_of(cfg, own), crops)
     kept = together.from_first(_settle_params(run_dir, former, asked, log) if together.first else asked)
     if away is not None and together.first:
@@ -166,8 +170,8 @@ def train(
         _write(run_dir / DONE, done)
         if away is not None:
             run_copy.send(run_dir, away, *run_copy.BESIDE, DONE)
-    if end.epoch < recipe.epochs:
-        log.note(f"stopped after epoch {end.epoch}: no better on val for {recipe.patience} epochs")
+    if end.epoch < (cfg.epochs or 0):
+        log.note(f"stopped after epoch {end.epoch}: no better on val for {cfg.patience} epochs")
     return done.result(run_dir)
 
 
@@ -196,7 +200,7 @@ def input_of(cfg: TrainConfig, own: Transform | None) -> Transform:
 def _params(cfg: TrainConfig, chosen: Lesson, device: str, transform: Transform, crops: CropConfig | None) -> Params:
     """What this training is, with nothing left to a default."""
     return Params(
-        config={**cfg.model_dump(), **recipes.of(cfg).options(), "image_size": transform.image_size, "device": device},
+        config={**cfg.model_dump(), "image_size": transform.image_size, "device": device},
         labels=chosen.labels,
         train=chosen.counts("train"),
         val=chosen.counts("val"),
