@@ -206,22 +206,35 @@ def map_rows(
         lost = done.filter(~still_good(done)).select(key).unique()
         done = done.join(lost, on=key, how="anti")
     todo = rows if done is None else rows.join(done.select(key).unique(), on=key, how="anti", maintain_order="left")
-    outputs = [] if done is None or not done.height else [done]
+    outputs = [] if done is None or not done.height else [done.unique(maintain_order=True)]  # parts may overlap
+    del done
     if todo.height and still_good is not None:
         # What these rows were made into under other settings is about to be overwritten. Were that remembered, a
         # kill and a return to those settings would take the new files for the old ones.
-        parts.forget(pl.col(key).is_in(todo[key].to_list()))
+        parts.forget(pl.col(key).is_in(todo[key].implode()))
     if todo.height:
         with log.progress(what, todo.height) as advance:
             job = Job(make, todo, part_rows, key, parts, advance, log, workers, cores, gpu)
             outputs += [output for output in engine.run(job) if output.height]
     if not outputs:
         return make()(rows.drop(FINGERPRINT).clear())
-    place = rows.select(key).with_row_index("_place")
-    table = pl.concat(outputs, how="vertical").unique(maintain_order=True)
-    table = table.join(place, on=key, how="left").sort("_place", maintain_order=True).drop("_place")
+    table = _in_order(outputs, key, rows[key])
     parts.settle(table)
     return table.drop(FINGERPRINT)
+
+
+def _in_order(outputs: list[pl.DataFrame], key: str, names: pl.Series) -> pl.DataFrame:
+    """The rows of all outputs, which are used up, in the order of `names`; those of one name as they were.
+
+    Parts that are merely out of turn are put in turn, so that of a million rows there is one copy.
+    """
+    place = pl.DataFrame({key: names}).with_row_index("_place")
+    firsts = pl.DataFrame({key: [output[key][0] for output in outputs]}).with_row_index("_turn")
+    turns = firsts.join(place, on=key, how="left").sort("_place")["_turn"]
+    table = pl.concat([outputs[turn] for turn in turns], how="vertical", rechunk=False)
+    outputs.clear()
+    order = table.select(key).with_row_index("_row").join(place, on=key, how="left").sort("_place", "_row")["_row"]
+    return table if order.is_sorted() else table[order]
 
 
 def with_fingerprints(rows: pl.DataFrame, config: Mapping[str, object]) -> pl.DataFrame:
