@@ -5,6 +5,7 @@ Only this module and the one of training import Ray.
 
 import logging
 import os
+import socket
 import time
 import uuid
 from collections import Counter, deque
@@ -27,6 +28,7 @@ from trapline.io.ledger import FINGERPRINT
 
 LOST = 20  # times that a part may lose its machine before the stage is given up
 AHEAD = 2  # parts asked for per place where one can run, so that none idles while an answer travels
+KNOCK_S = 10.0
 LOOK_S = 5.0  # between two looks at how many places there are
 # `uv run` would otherwise make Ray copy the current folder to every worker, images and all.
 QUIET = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
@@ -51,9 +53,10 @@ def connect(address: str | None) -> Any:
     wanted = address or os.environ.get("RAY_ADDRESS")
     if wanted != "local":
         try:
+            _knock(wanted)
             ray.init(wanted or "auto", log_to_driver=False, logging_level=logging.ERROR)
             return ray
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             if wanted is not None:
                 raise InputError(
                     f"no Ray cluster answers at {wanted} ({_first_line(error)}). Start one with ray start --head, and "
@@ -69,6 +72,13 @@ def connect(address: str | None) -> Any:
         include_dashboard=False,
     )
     return ray
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself would wait for minutes, and end the process."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
 @dataclass(frozen=True)
