@@ -18,7 +18,7 @@ from typing import IO, Any
 import polars as pl
 
 from trapline.core.errors import TraplineError
-from trapline.engine.mapping import Outcome, Work, attempt
+from trapline.engine.mapping import Outcome, Parcel, Work, attempt
 
 _SIZE = struct.Struct("<Q")
 
@@ -55,7 +55,7 @@ class Apart:
         try:
             if new:
                 _send(child.stdin, (sys.path, self._made))
-            _send(child.stdin, rows)
+            _send(child.stdin, Parcel.of(rows))
             return _receive(child.stdout)
         except (EOFError, OSError):
             self._child = None
@@ -118,7 +118,7 @@ def main() -> None:
         sys.path[:] = folders
         work = pickle.loads(made)()
         while True:
-            _send(answers, portable(attempt(work, _receive(asked))))
+            _send(answers, portable(attempt(work, _receive(asked).rows())))
     except (EOFError, BrokenPipeError):
         return
 

@@ -66,6 +66,23 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Parcel:
+    """A few rows on their way to another process. A slice of a frame would take along the strings of all of it."""
+
+    values: list[tuple]
+    schema: pl.Schema
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> "Parcel":
+        """The rows, to be pickled."""
+        return cls(rows.rows(), rows.schema)
+
+    def rows(self) -> pl.DataFrame:
+        """The rows again."""
+        return pl.DataFrame(self.values, schema=self.schema, orient="row")
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of a piece: output rows, and what ended it before its end, if anything did."""
 

@@ -21,7 +21,7 @@ import polars as pl
 from trapline.core import cores
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
-from trapline.engine.mapping import Job, Outcome, Piece, Together
+from trapline.engine.mapping import Job, Outcome, Parcel, Piece, Together
 from trapline.engine.worker import Order, do
 from trapline.io import atomic
 from trapline.io.ledger import FINGERPRINT
@@ -173,7 +173,7 @@ class _Tasks:
 
     def give(self, rows: pl.DataFrame) -> Any:
         """Have rows done; returns what stands for their outcome."""
-        ref = self._do.remote(self._order, rows)
+        ref = self._do.remote(self._order, Parcel.of(rows))
         self._out[ref] = None
         return ref
 
@@ -241,7 +241,7 @@ class _Actors(_Tasks):
 
     def give(self, rows: pl.DataFrame) -> Any:
         actor = min(self._load, key=lambda one: self._load[one])
-        ref = actor.do.remote(rows)
+        ref = actor.do.remote(Parcel.of(rows))
         self._load[actor] += 1
         self._out[ref] = actor
         return ref
@@ -263,7 +263,7 @@ class _Actors(_Tasks):
             self.ray.kill(actor)
 
 
-def _do(order: list[Any], rows: pl.DataFrame) -> Outcome:
+def _do(order: list[Any], rows: Parcel) -> Outcome:
     """Do a piece in a worker."""
     import ray
 
@@ -279,7 +279,7 @@ class _Keeper:
     def ready(self) -> None:
         """Answers once it is there."""
 
-    def do(self, rows: pl.DataFrame) -> Outcome:
+    def do(self, rows: Parcel) -> Outcome:
         """Do a piece."""
         return _do(self._order, rows)
 

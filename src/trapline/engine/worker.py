@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import polars as pl
-
 from trapline.core import cores
 from trapline.core.errors import InputError
 from trapline.engine.apart import portable
-from trapline.engine.mapping import Outcome, Work, attempt
+from trapline.engine.mapping import Outcome, Parcel, Work, attempt
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Order:
 _begun: dict[str, Work] = {}  # of the order that this process works on
 
 
-def do(order: Callable[[], Order], name: str, rows: pl.DataFrame) -> Outcome:
+def do(order: Callable[[], Order], name: str, rows: Parcel) -> Outcome:
     """Do a piece; `order` is asked for, and its work made, once per `name`."""
     try:
         if name not in _begun:
@@ -60,4 +58,4 @@ def do(order: Callable[[], Order], name: str, rows: pl.DataFrame) -> Outcome:
             _begun[name] = order().begin()
     except Exception as error:  # travels as what it is
         return portable(Outcome(None, error))
-    return portable(attempt(_begun[name], rows))
+    return portable(attempt(_begun[name], rows.rows()))
