@@ -30,8 +30,8 @@ LOST = 20  # times that a part may lose its machine before the stage is given up
 AHEAD = 2  # parts asked for per place where one can run, so that none idles while an answer travels
 KNOCK_S = 10.0
 LOOK_S = 5.0  # between two looks at how many places there are
-# `uv run` would otherwise make Ray copy the current folder to every worker, images and all; and a cluster that is started
-# here would report its use to Ray's makers.
+# `uv run` would otherwise make Ray copy the current folder to every worker, images and all; and a cluster that is
+# started here would report its use to Ray's makers.
 QUIET = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
