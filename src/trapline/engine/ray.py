@@ -61,7 +61,7 @@ def connect(address: str | None) -> Any:
             if wanted is not None:
                 raise InputError(
                     f"no Ray cluster answers at {wanted} ({_first_line(error)}). Start one with ray start --head, and "
-                    "on the other machines ray start --address HEAD:6379; or leave out --address. One that wants a token "
+                    "on the other machines ray start --address HEAD:6379; or leave out --address. One with a token "
                     "needs RAY_AUTH_MODE=token here too: see docs/cluster.md."
                 ) from None
         except RuntimeError as error:  # another version of Ray or of Python
