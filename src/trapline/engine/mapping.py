@@ -55,6 +55,7 @@ class Piece:
 
     rows: pl.DataFrame
     deaths: int = 0  # of processes that had this very piece
+    moves: int = 0  # machines that were lost with it
 
     def after_death(self) -> "list[Piece]":
         """What to try next: each half by itself, until it is known which row it is; nothing once that has had its

@@ -8,10 +8,10 @@ import os
 import socket
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from trapline.core.log import Log
 from trapline.engine.mapping import Job, Outcome, Parcel, Piece, Together
 from trapline.engine.worker import Order, do
 from trapline.io import atomic
-from trapline.io.ledger import FINGERPRINT
 
 LOST = 20  # times that a part may lose its machine before the stage is given up
 AHEAD = 2  # parts asked for per place where one can run, so that none idles while an answer travels
@@ -108,7 +107,6 @@ class Ray:
         waiting = job.pieces(job.todo)
         again: deque[Piece] = deque()
         out: dict[Any, Piece] = {}
-        moved: Counter[str] = Counter()
         outputs: list[pl.DataFrame] = []
         with _marked(self.root) as marker, _crew(ray, job, marker or self.folder) as crew:
             piece = next(waiting, None)
@@ -121,13 +119,7 @@ class Ray:
                     try:
                         outputs.append(job.settle(done, crew.outcome(ref)))
                     except _MachineLost:
-                        moved[done.rows[FINGERPRINT][0]] += 1
-                        if moved[done.rows[FINGERPRINT][0]] > LOST:
-                            raise TraplineError(
-                                f"a part lost the machine that worked on it {LOST} times: machines go faster than they "
-                                "work. What is done is kept; run the same command again."
-                            ) from None
-                        again.append(done)
+                        again.append(_moved(done))
                         continue
                     except _ProcessDied as died:
                         if halves := done.after_death():
@@ -145,6 +137,16 @@ class Ray:
 
         with _marked(self.root) as marker:
             train_together(connect(self.address), call, self.workers, self.gpus_per_worker, marker, log)
+
+
+def _moved(piece: Piece) -> Piece:
+    """The same for another machine."""
+    if piece.moves >= LOST:
+        raise TraplineError(
+            f"a part lost the machine that worked on it {LOST} times: machines go faster than they work. What is done "
+            "is kept; run the same command again."
+        ) from None
+    return replace(piece, moves=piece.moves + 1)
 
 
 class _MachineLost(Exception):
