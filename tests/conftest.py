@@ -17,6 +17,17 @@ def one_core():
 
 
 @pytest.fixture(scope="module")
+def aws():
+    """Credentials of this environment that every store of these tests takes; sets more of the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.delenv("AWS_PROFILE", raising=False)
+        yield patch
+
+
+@pytest.fixture(scope="module")
 def moto():
     """The address of a real S3 server."""
     from moto.server import ThreadedMotoServer

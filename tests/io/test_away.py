@@ -21,14 +21,9 @@ ODD = [f"islands/cam 1/á #%41?+&{n}.JPG___crop00.jpg" for n in range(5)]
 
 
 @pytest.fixture(scope="module")
-def place(moto):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.delenv("AWS_PROFILE", raising=False)
-        boto3.client("s3", endpoint_url=moto, region_name="us-east-1").create_bucket(Bucket=BUCKET)
-        yield Objects(f"s3://{BUCKET}/a project", FetchConfig(endpoint=moto))
+def place(moto, aws):
+    boto3.client("s3", endpoint_url=moto, region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    return Objects(f"s3://{BUCKET}/a project", FetchConfig(endpoint=moto))
 
 
 def test_pieces_of_any_name_come_back(place):
