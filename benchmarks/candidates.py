@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from torch.nn import functional
 from torchvision.transforms import v2
-from torchvision.transforms.autoaugment import TrivialAugmentWide, _apply_op
+from torchvision.transforms.autoaugment import RandAugment, TrivialAugmentWide, _apply_op
 
 from backgrounds import Backgrounds, composed
 from trapline.core import recipes
@@ -32,7 +32,7 @@ class Arm:
         recipe: As the package knows it.
         longer: Times the epochs of the others.
         mix: Pairs of a batch are blended, or pasted into each other, with their labels.
-        trivial: TrivialAugment in place of the recipe's turns and light.
+        changed: TrivialAugment or RandAugment in place of the recipe's turns and light.
         pasted: Share of crops whose middle is shown on another location's background;
         onto: a place without an animal of its frames, or one of its crops.
         adjusted: The loss adds the log of each label's share to the outputs (for natural sampling).
@@ -44,7 +44,7 @@ class Arm:
     recipe: Recipe = DEFAULT
     longer: int = 1
     mix: Literal["mixup", "cutmix"] | None = None
-    trivial: bool = False
+    changed: Literal["trivial", "rand"] | None = None
     pasted: float = 0.0
     onto: Literal["frames", "crops"] = "frames"
     adjusted: bool = False
@@ -61,7 +61,8 @@ ARMS: Mapping[str, Arm] = {
     "all layers, twice the rate": Arm(replace(GENTLE, freeze=0.0, lr=2e-4)),
     "mixup": Arm(mix="mixup"),
     "cutmix": Arm(mix="cutmix"),
-    "trivial augment": Arm(trivial=True),
+    "trivial augment": Arm(changed="trivial"),
+    "rand augment": Arm(changed="rand"),
     "backgrounds": Arm(pasted=0.5),
     "logit adjustment": Arm(adjusted=True, sampling=(1.0, 1.0)),
     "adjusted, crops behind": Arm(adjusted=True, sampling=(1.0, 1.0), pasted=0.5, onto="crops"),
@@ -117,7 +118,7 @@ def training(base: type[loop.Training], arm: Arm, backgrounds: Backgrounds | Non
             super().train_epoch(advance)
 
         def _load(self, drawn: Any, epoch: int) -> np.ndarray:
-            if not arm.trivial and not arm.pasted:
+            if arm.changed is None and not arm.pasted:
                 return super()._load(drawn, epoch)
             crop_id = self.task.crop_ids[drawn.example]
             random = np.random.Generator(np.random.Philox(seed_from(self.cfg.seed, epoch, crop_id, drawn.draw)))
@@ -130,22 +131,32 @@ def training(base: type[loop.Training], arm: Arm, backgrounds: Backgrounds | Non
                     assert backgrounds is not None
                     other = backgrounds.other(crop_id, random)
                 square = composed(square, other)
-            if not arm.trivial:
+            if arm.changed is None:
                 return np.asarray(augment(square, self.transform, self.recipe.augmentation, random))
-            return np.asarray(trivially(square, self.transform, self.recipe.augmentation, random))
+            return np.asarray(changed(arm.changed, square, self.transform, self.recipe.augmentation, random))
 
     return Training
 
 
-def trivially(square: Any, transform: Transform, how: Augmentation, random: np.random.Generator) -> Any:
-    """One random operation of a random strength. Source: Mueller and Hutter 2021 (TrivialAugment, wide)."""
+def changed(
+    by: Literal["trivial", "rand"], square: Any, transform: Transform, how: Augmentation, random: np.random.Generator
+) -> Any:
+    """One random operation of a random strength, or two of a middling one; torchvision's operations and ranges.
+
+    Sources: Mueller and Hutter 2021 (TrivialAugment, wide); Cubuk et al. 2020 (RandAugment, N = 2, M = 9).
+    """
     image: Any = augment(square, transform, replace(PLAIN, min_area=how.min_area, stretch=how.stretch), random)
-    table = TrivialAugmentWide()._augmentation_space(31)
-    name = sorted(table)[random.integers(len(table))]
-    strengths, signed = table[name]
-    strength = float(strengths[random.integers(31)]) if strengths.ndim else 0.0
-    strength *= -1 if signed and random.random() < 0.5 else 1
-    return _apply_op(image, name, strength, v2.InterpolationMode.NEAREST, list(transform.fill))
+    if by == "trivial":
+        table, number = TrivialAugmentWide()._augmentation_space(31), 1
+    else:
+        table, number = RandAugment()._augmentation_space(31, (image.height, image.width)), 2
+    for name in random.choice(sorted(table), size=number):
+        strengths, signed = table[name]
+        step = random.integers(31) if by == "trivial" else 9
+        strength = float(strengths[step]) if strengths.ndim else 0.0
+        strength *= -1 if signed and random.random() < 0.5 else 1
+        image = _apply_op(image, str(name), strength, v2.InterpolationMode.NEAREST, list(transform.fill))
+    return image
 
 
 def stepper_of(arm: Arm, counts: np.ndarray) -> type[Stepper]:

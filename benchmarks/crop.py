@@ -29,7 +29,7 @@ from trapline.core import geometry, schemas
 from trapline.core.config import CropConfig
 from trapline.core.log import Log
 from trapline.io.ledger import Parts
-from trapline.stages.crop import crop
+from trapline.stages.crop import crop, units
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 REAL = ("burrowing_owl", "jaguar", "nasty")
@@ -120,7 +120,7 @@ def ours(boxes: pl.DataFrame, folder: Path, out: Path, max_size: int, hash_frame
     """The crop stage, its ledger and its tables included."""
     images, files, found = tables_of(boxes, folder)
     crops = crop(
-        images, files, found, CropConfig(max_size=max_size),
+        units(images, files, found), CropConfig(max_size=max_size),
         crops_dir=out / "crops", root=out, parts=Parts(out / "parts"), workers=CORES, log=Log(),
         hash_frames=hash_frames,
     )  # fmt: skip

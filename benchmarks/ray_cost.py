@@ -24,7 +24,7 @@ from trapline.engine.mapping import Work, map_rows
 from trapline.engine.ray import Ray, connect
 from trapline.io.ledger import Parts
 from trapline.stages import crop as crop_stage
-from trapline.stages.crop import crop
+from trapline.stages.crop import crop, units
 
 SOURCE = Path(__file__).parents[1] / ".." / "shared" / "data" / "semireal" / "images"
 PART_ROWS = 64
@@ -84,7 +84,7 @@ def crop_both(images: int, source: Path) -> None:
             folder = Path(tempfile.mkdtemp())
             begin = time.perf_counter()
             crop(
-                *tables, CropConfig(), crops_dir=folder / "crops", root=Path(), parts=Parts(folder / "parts"),
+                units(*tables), CropConfig(), crops_dir=folder / "crops", root=Path(), parts=Parts(folder / "parts"),
                 workers=cores.usable_cores(), log=Log(), engine=engines[name],
             )  # fmt: skip
             found[name].append(time.perf_counter() - begin)
@@ -121,12 +121,11 @@ def memory(rows: int) -> None:
     """The driver's greatest memory over a run of crop in which cropping takes no time."""
     crop_stage._Cropping = Uncropped
     connect("local")
-    tables = tables_of([f"images/i{n:07d}.jpg" for n in range(rows)])
     begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     folder, start = Path(tempfile.mkdtemp()), time.perf_counter()
     crop(
-        *tables, CropConfig(), crops_dir=folder, root=folder, parts=Parts(folder / "parts"), workers=1, log=Log(),
-        engine=Ray("local"),
+        units(*tables_of([f"images/i{n:07d}.jpg" for n in range(rows)])), CropConfig(), crops_dir=folder, root=folder,
+        parts=Parts(folder / "parts"), workers=1, log=Log(), engine=Ray("local"),
     )  # fmt: skip
     seconds = time.perf_counter() - start
     shutil.rmtree(folder)

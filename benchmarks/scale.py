@@ -100,13 +100,14 @@ def crop(job: dict, out: Path) -> dict[str, float]:
     from trapline.io import objects
     from trapline.io.ledger import Parts
     from trapline.stages.crop import crop as stage
+    from trapline.stages.crop import units
 
     images, boxes = tables_of(job)
     named = images.select("image_id", checksum=pl.lit("same"))
-    extra = {}
+    remote = reader = None
     if job["how"] == "streamed":
         store = objects.open_store(job["url"], FetchConfig())
-        extra = {"remote": addresses(images, {STORED: job["url"]}, None), "read_remote": lambda _, key: store.read(key)}
+        remote, reader = addresses(images, {STORED: job["url"]}, None), lambda _, key: store.read(key)
     elif job["how"] == "fail":
         named = named.with_columns(failure=pl.lit("not on disk"))
     else:
@@ -115,9 +116,10 @@ def crop(job: dict, out: Path) -> dict[str, float]:
     cfg, workers = CropConfig(), job.get("workers", 2)
 
     def run(images: pl.DataFrame, place: Path) -> None:
+        todo = units(images, files, boxes.join(images, on="image_id", how="semi"), remote=remote)
         stage(
-            images, files, boxes.join(images, on="image_id", how="semi"), cfg, crops_dir=place / "crops", root=place,
-            parts=Parts(place / "parts"), workers=workers, log=Log(), **extra,
+            todo, cfg, crops_dir=place / "crops", root=place, parts=Parts(place / "parts"), workers=workers, log=Log(),
+            read_remote=reader,
         ).write_parquet(out / "crops.parquet")  # fmt: skip
 
     run(images.head(8), out / "first")  # libraries are loaded

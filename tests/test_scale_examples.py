@@ -33,6 +33,13 @@ def test_both_name_the_ray_that_trapline_is_tested_with():
     assert f":{version}-" in load("ray-cluster.yaml")["docker"]["image"]
 
 
+def test_nobody_gets_in_without_a_token():
+    cluster = load("ray-cluster.yaml")
+    assert "--env=RAY_AUTH_MODE=token" in cluster["docker"]["run_options"]
+    assert cluster["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+    assert load("kuberay.yaml")["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+
+
 def test_the_job_is_whole():
     spec = load("kuberay.yaml")["spec"]
     assert spec["entrypoint"].startswith("trapline run ")

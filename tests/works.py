@@ -45,11 +45,22 @@ class Poisoned(crop_stage._Cropping):
         return super().__call__(rows)
 
 
+class Telling(Work):
+    """Says which process did each row, and which GPUs it may use."""
+
+    def __call__(self, rows):
+        time.sleep(0.05)
+        return rows.select("id", process=pl.lit(os.getpid()), card=pl.lit(os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+    def failed(self, rows, reason):
+        raise AssertionError(reason)
+
+
 def numbers(n=12):
     return pl.DataFrame({"id": [f"r{i}" for i in range(n)], "number": range(n)})
 
 
-def doubled(work, engine, folder, table=None, part_rows=4, log=None):
+def doubled(work, engine, folder, table=None, part_rows=4, log=None, gpu=False):
     """`map_rows` of a work over numbers, with the parts in `folder`."""
     return map_rows(
         work,
@@ -61,4 +72,5 @@ def doubled(work, engine, folder, table=None, part_rows=4, log=None):
         part_rows=part_rows,
         log=log or Log(),
         what="numbers doubled",
+        gpu=gpu,
     )

@@ -107,6 +107,39 @@ def test_what_cannot_work_says_so(cluster, tmp_path, seen):
         works.doubled(partial(works.Doubling, seen), Ray(cluster.address, folder=tmp_path / "elsewhere"), tmp_path)
 
 
+@pytest.fixture
+def cards(cluster):
+    """A third machine, with two GPUs as far as Ray is told."""
+    more = cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=STORE_BYTES)
+    cluster.wait_for_nodes()
+    yield
+    cluster.remove_node(more, allow_graceful=False)
+
+
+def test_every_gpu_has_a_process_that_stays(cluster, cards, tmp_path):
+    found = works.doubled(works.Telling, Ray(cluster.address), tmp_path, works.numbers(60), part_rows=2, gpu=True)
+    kept = found.select("process", "card").unique()
+    assert kept.height == 2
+    assert set(kept["card"]) == {"0", "1"}
+
+
+@pytest.mark.parametrize("how", ["deadly", "once"])
+def test_a_row_that_kills_the_process_of_a_gpu(cluster, cards, tmp_path, seen, how):
+    found = works.doubled(partial(works.Doubling, seen, **{how: "r6"}), Ray(cluster.address), tmp_path, gpu=True)
+    assert found["twice"].to_list() == [2 * i if i != 6 or how == "once" else None for i in range(12)]
+    assert found["failure"].count() == (how == "deadly")
+
+
+def test_a_machine_that_goes_with_its_gpu_takes_nothing_along(cluster, cards, tmp_path, seen):
+    table = works.numbers(80)
+    with going(cluster, tmp_path / "parts", 4, num_gpus=1):
+        found = works.doubled(
+            partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), tmp_path, table, part_rows=2, gpu=True
+        )
+    assert found["twice"].to_list() == [2 * i for i in range(80)]
+    assert found["failure"].null_count() == 80
+
+
 # -- the stages ---------------------------------------------------------------------------------------------------
 
 
@@ -142,9 +175,9 @@ def assert_same_values(made, local, name, column):
 
 
 @contextmanager
-def going(cluster, parts, n):
+def going(cluster, parts, n, num_gpus=0):
     """A third machine, which goes without a word once there are `n` parts."""
-    more = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    more = cluster.add_node(num_cpus=1, num_gpus=num_gpus, object_store_memory=STORE_BYTES)
     cluster.wait_for_nodes()
     gone = threading.Event()
 
@@ -179,6 +212,16 @@ def test_every_stage_makes_the_same_tables(cluster, planted, local, tmp_path):
     assert_same_values(made, local, "predictions", "scores")
     made.make("embed")
     assert_same_values(made, local, "embeddings", "embedding")
+
+
+def test_processes_that_keep_a_gpu_give_the_same_scores(cluster, cards, planted, local, tmp_path, monkeypatch):
+    """On this machine they compute on its cores: what is tested is who does what, and what becomes of it."""
+    monkeypatch.setattr(predict_stage, "PART_ROWS", 4)
+    made = project(planted, tmp_path / "project", "ray", cluster)
+    made.run(until="split")
+    with_run_of(local, made)
+    made.make("predict")
+    assert_same_values(made, local, "predictions", "scores")
 
 
 @pytest.fixture(scope="module")

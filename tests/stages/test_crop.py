@@ -18,7 +18,7 @@ from trapline.core.schemas import BOXES, CROPS, FILES, IMAGES
 from trapline.io import crops as crop_io
 from trapline.io.ledger import Parts
 from trapline.io.objects import ObjectFailure
-from trapline.stages.crop import crop, failed_images, named, remove_damaged
+from trapline.stages.crop import crop, failed_images, named, remove_damaged, units
 
 WHOLE = CropConfig(max_size=0, quality=100)
 
@@ -41,7 +41,7 @@ class Shop:
         self.boxes.append(dict(zip(BOXES.columns, row, strict=True)))
         return self
 
-    def run(self, cfg=WHOLE, workers=2, **more):
+    def run(self, cfg=WHOLE, workers=2, remote=None, **more):
         names = sorted({row["image_id"].removeprefix("is/") for row in self.boxes})
         images, files = [], []
         for name in names:
@@ -59,9 +59,12 @@ class Shop:
         self.log = Log()
         self.table = CROPS.check(
             crop(
-                pl.DataFrame(images, schema=IMAGES.columns),
-                pl.DataFrame(files, schema=FILES.columns),
-                pl.DataFrame(self.boxes, schema=BOXES.columns),
+                units(
+                    pl.DataFrame(images, schema=IMAGES.columns),
+                    pl.DataFrame(files, schema=FILES.columns),
+                    pl.DataFrame(self.boxes, schema=BOXES.columns),
+                    remote=remote,
+                ),
                 cfg,
                 crops_dir=self.root / "crops",
                 root=self.root,

@@ -71,16 +71,18 @@ def crop_detections(
         if check:
             crop_stage.remove_damaged(parts, out, log)
         crops = crop_stage.crop(
-            _frame(files.select(image_id="file", dataset=pl.lit("detections"), file_name="file"), schemas.IMAGES),
-            _files(files["file"], images),
-            _frame(boxes, schemas.BOXES),
+            crop_stage.units(
+                _frame(files.select(image_id="file", dataset=pl.lit("detections"), file_name="file"), schemas.IMAGES),
+                _files(files["file"], images),
+                _frame(boxes, schemas.BOXES),
+                names=names,
+            ),
             cfg,
             crops_dir=out,
             root=Path(),
             parts=parts,
             workers=cfg.num_workers or usable_cores(),
             log=log,
-            names=names,
             hash_frames=False,  # nothing is split here
         )
         failed = crop_stage.failed_images(crops).rename({"image_id": "file"})

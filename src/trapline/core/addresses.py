@@ -8,6 +8,7 @@ from trapline.core import urls
 
 NO_KEY = "no key (the export gives none)"
 FOREIGN = "address of a kind that cannot be fetched"
+ROWS = 100_000  # that are Python objects at a time
 COLUMNS = {"image_id": pl.String, "place": pl.String, "key": pl.String, "failure": pl.String}
 
 
@@ -22,11 +23,14 @@ def addresses(images: pl.DataFrame, stores: Mapping[str, str], template: str | N
     Returns:
         image_id, place (the URL to open), key (below it), failure (why there is none), in the order of `images`.
     """
-    rows = []
-    for row in images.select("image_id", "dataset", "file_name", "uri").iter_rows(named=True):
-        if row["dataset"] in stores:
-            rows.append((row["image_id"], *_address(row, stores[row["dataset"]], template)))
-    return pl.DataFrame(rows, schema=COLUMNS, orient="row")
+    some = images.select("image_id", "dataset", "file_name", "uri").filter(pl.col("dataset").is_in(list(stores)))
+    found = [pl.DataFrame(schema=COLUMNS)]
+    for piece in some.iter_slices(ROWS):
+        rows = [
+            (row["image_id"], *_address(row, stores[row["dataset"]], template)) for row in piece.iter_rows(named=True)
+        ]
+        found.append(pl.DataFrame(rows, schema=COLUMNS, orient="row"))
+    return pl.concat(found)
 
 
 def _address(row: Mapping[str, str | None], store: str, template: str | None) -> tuple[str | None, ...]:

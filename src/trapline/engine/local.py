@@ -21,18 +21,19 @@ class Local:
     reads it, trapline would die of it every time.
     """
 
-    def run(self, job: Job) -> list[pl.DataFrame]:
+    def run(self, job: Job) -> None:
         """As Engine.run; at most twice `job.workers` parts are in memory at a time."""
         flights = Flights(job.parts.beside or places.of(job.parts.folder).folder)
         left = flights.left()
-        suspect = pl.col(FINGERPRINT).is_in(list(left))
-        outputs = []
+        todo = job.todo
         if left:
-            suspects = job.todo.filter(suspect)
-            outputs = _apart(job, suspects) if suspects.height and _travels(job) else []
+            suspect = pl.col(FINGERPRINT).is_in(list(left))
+            suspects = todo.filter(suspect)
+            if suspects.height and _travels(job):
+                _apart(job, suspects)
+                todo = todo.filter(~suspect)
             flights.clear()
-        rest = job.todo.filter(~suspect) if outputs else job.todo
-        return outputs + _threads(job, job.pieces(rest), flights)
+        _threads(job, job.pieces(todo), flights)
 
     def together(self, call: Together, log: Log) -> None:
         """As Engine.together: this process is the only one."""
@@ -50,49 +51,45 @@ def _travels(job: Job) -> bool:
         return False
 
 
-def _apart(job: Job, suspects: pl.DataFrame) -> list[pl.DataFrame]:
+def _apart(job: Job, suspects: pl.DataFrame) -> None:
     """Do rows in another process; those that kill it are failures in the end."""
     job.log.note(
         f"an earlier run ended while it worked on {suspects.height:,} rows: these are done first, in a process apart"
     )
-    outputs = []
     child = Apart(job.make)
     try:
         waiting = list(job.pieces(suspects))
         while waiting:
             piece = waiting.pop(0)
             try:
-                outputs.append(job.settle(piece, child(piece.rows)))
+                job.settle(piece, child(piece.rows))
             except Died as died:
                 again = piece.after_death()
                 waiting = again + waiting
                 if again:
                     continue
-                outputs.append(job.give_up(piece, str(died)))
+                job.give_up(piece, str(died))
             job.advance(piece.rows.height)
     finally:
         child.close()
-    return outputs
 
 
-def _threads(job: Job, pieces: Iterator[Piece], flights: Flights) -> list[pl.DataFrame]:
+def _threads(job: Job, pieces: Iterator[Piece], flights: Flights) -> None:
     work: Work | None = None
 
-    def run(piece: Piece) -> tuple[int, pl.DataFrame]:
+    def run(piece: Piece) -> int:
         assert work is not None
         with flights.aloft(piece.rows[FINGERPRINT].to_list()):
-            return piece.rows.height, job.settle(piece, attempt(work, piece.rows))
+            job.settle(piece, attempt(work, piece.rows))
+        return piece.rows.height
 
-    running: set[Future[tuple[int, pl.DataFrame]]] = set()
-    outputs: list[pl.DataFrame] = []
+    running: set[Future[int]] = set()
 
     def collect() -> None:
         """Take in whatever has finished; a part's error ends the stage, the parts committed before it stay."""
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             running.remove(future)
-            height, output = future.result()
-            outputs.append(output)
-            job.advance(height)
+            job.advance(future.result())
 
     with ThreadPoolExecutor(max(job.workers, 1)) as pool:
         try:
@@ -108,4 +105,3 @@ def _threads(job: Job, pieces: Iterator[Piece], flights: Flights) -> list[pl.Dat
                 work.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return outputs

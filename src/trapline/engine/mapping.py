@@ -11,7 +11,7 @@ import polars as pl
 
 from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
-from trapline.io.ledger import FINGERPRINT, Parts, fingerprint
+from trapline.io.ledger import AT_A_TIME, FINGERPRINT, Parts, fingerprint
 
 TRIES = 3  # processes that may die of a row before it is given up
 
@@ -119,23 +119,21 @@ class Job:
         """Some of the rows in parts, made when they are asked for."""
         return (Piece(rows.slice(start, self.part_rows)) for start in range(0, rows.height, self.part_rows))
 
-    def settle(self, piece: Piece, outcome: Outcome) -> pl.DataFrame:
-        """Commit what is done of a piece, and return it; raise what ended it."""
-        done = pl.DataFrame() if outcome.rows is None else self._commit(piece, outcome.rows)
+    def settle(self, piece: Piece, outcome: Outcome) -> None:
+        """Commit what is done of a piece; raise what ended it."""
+        if outcome.rows is not None:
+            self._commit(piece, outcome.rows)
         if outcome.error is not None:
             raise outcome.error
-        return done
 
-    def give_up(self, piece: Piece, how: str) -> pl.DataFrame:
-        """Commit the failure of a row whose processes died, and return it."""
+    def give_up(self, piece: Piece, how: str) -> None:
+        """Commit the failure of a row whose processes died."""
         reason = f"the process that reads it dies ({how}; tried {TRIES} times)"
-        return self._commit(piece, self.make().failed(piece.rows.drop(FINGERPRINT), reason))
+        self._commit(piece, self.make().failed(piece.rows.drop(FINGERPRINT), reason))
 
-    def _commit(self, piece: Piece, output: pl.DataFrame) -> pl.DataFrame:
-        output = output.join(piece.rows.select(self.key, FINGERPRINT), on=self.key, how="left")
+    def _commit(self, piece: Piece, output: pl.DataFrame) -> None:
         if output.height:
-            self.parts.commit(output)
-        return output
+            self.parts.commit(output.join(piece.rows.select(self.key, FINGERPRINT), on=self.key, how="left"))
 
 
 class Together(Protocol):
@@ -155,8 +153,8 @@ class Together(Protocol):
 class Engine(Protocol):
     """Runs the pieces of a job, somewhere."""
 
-    def run(self, job: Job) -> list[pl.DataFrame]:
-        """Run and commit every piece; returns what was committed, in any order.
+    def run(self, job: Job) -> None:
+        """Run and commit every piece, in any order.
 
         Raises:
             Whatever ends a piece; what was committed before stays.
@@ -219,45 +217,50 @@ def map_rows(
         Output rows in the order of `rows`, without the ledger's own column.
     """
     rows = with_fingerprints(rows, config)
-    done = parts.read(rows.select(key, FINGERPRINT))
-    if done is not None and still_good is not None:
-        lost = done.filter(~still_good(done)).select(key).unique()
-        done = done.join(lost, on=key, how="anti")
-    todo = rows if done is None else rows.join(done.select(key).unique(), on=key, how="anti", maintain_order="left")
-    outputs = [] if done is None or not done.height else [done.unique(maintain_order=True)]  # parts may overlap
-    del done
-    if todo.height and still_good is not None:
-        # What these rows were made into under other settings is about to be overwritten. Were that remembered, a
-        # kill and a return to those settings would take the new files for the old ones.
-        parts.forget(pl.col(key).is_in(todo[key].implode()))
+    names, none = rows.select(key, FINGERPRINT), rows.drop(FINGERPRINT).clear()
+    table = parts.read(names)
+    good = table
+    if good is not None and still_good is not None:
+        lost = good.filter(~still_good(good)).select(key).unique()
+        good = good.join(lost, on=key, how="anti")
+    todo = rows if good is None else rows.join(good.select(key).unique(), on=key, how="anti", maintain_order="left")
     if todo.height:
+        table = good = None
+        if still_good is not None:
+            # What these rows were made into under other settings is about to be overwritten. Were that remembered,
+            # a kill and a return to those settings would take the new files for the old ones.
+            parts.forget(pl.col(key).is_in(todo[key].implode()))
         with log.progress(what, todo.height) as advance:
-            job = Job(make, todo, part_rows, key, parts, advance, log, workers, cores, gpu)
-            outputs += [output for output in engine.run(job) if output.height]
-    if not outputs:
-        return make()(rows.drop(FINGERPRINT).clear())
-    table = _in_order(outputs, key, rows[key])
+            engine.run(Job(make, todo, part_rows, key, parts, advance, log, workers, cores, gpu))
+        # Of a million rows there is one table at a time: what was asked for goes before what came of it is read.
+        del rows, todo
+        table = parts.read(names)
+    if table is None:
+        return make()(none)
+    columns = table.get_columns()
+    order = _order(table[key], names[key])
+    del table
+    if order is not None:
+        for number in range(len(columns)):  # one by one, each in place of what it was
+            columns[number] = columns[number].gather(order)
+    table = pl.DataFrame(columns)
     parts.settle(table)
     return table.drop(FINGERPRINT)
 
 
-def _in_order(outputs: list[pl.DataFrame], key: str, names: pl.Series) -> pl.DataFrame:
-    """The rows of all outputs, which are used up, in the order of `names`; those of one name as they were.
-
-    Parts that are merely out of turn are put in turn, so that of a million rows there is one copy.
-    """
-    place = pl.DataFrame({key: names}).with_row_index("_place")
-    firsts = pl.DataFrame({key: [output[key][0] for output in outputs]}).with_row_index("_turn")
-    turns = firsts.join(place, on=key, how="left").sort("_place")["_turn"]
-    table = pl.concat([outputs[turn] for turn in turns], how="vertical", rechunk=False)
-    outputs.clear()
-    order = table.select(key).with_row_index("_row").join(place, on=key, how="left").sort("_place", "_row")["_row"]
-    return table if order.is_sorted() else table[order]
+def _order(keys: pl.Series, names: pl.Series) -> pl.Series | None:
+    """Row numbers that put keys in the order of `names`, those of one name as they were; None where they are."""
+    place = names.to_frame("key").with_row_index("_place")
+    found = keys.to_frame("key").join(place, on="key", how="left", maintain_order="left")["_place"]
+    return None if found.is_sorted() else found.arg_sort()
 
 
 def with_fingerprints(rows: pl.DataFrame, config: Mapping[str, object]) -> pl.DataFrame:
     """`rows` plus the fingerprint of each: of the row's values and of the config."""
     prefix = fingerprint(dict(config))
     encoder = msgspec.json.Encoder(order="sorted")
-    prints = [fingerprint(f"{prefix} {encoder.encode(row).decode()}") for row in rows.iter_rows(named=True)]
-    return rows.with_columns(pl.Series(FINGERPRINT, prints, dtype=pl.String))
+    found = pl.Series(FINGERPRINT, [], dtype=pl.String)
+    for piece in rows.iter_slices(AT_A_TIME):
+        prints = [fingerprint(f"{prefix} {encoder.encode(row).decode()}") for row in piece.iter_rows(named=True)]
+        found.append(pl.Series(FINGERPRINT, prints, dtype=pl.String))
+    return rows.with_columns(found)

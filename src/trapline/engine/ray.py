@@ -100,14 +100,13 @@ class Ray:
     workers: int = 1
     gpus_per_worker: float = 0
 
-    def run(self, job: Job) -> list[pl.DataFrame]:
+    def run(self, job: Job) -> None:
         """As Engine.run. A part whose process dies is halved until it is known which row kills it; one whose machine
         is gone is done elsewhere."""
         ray = connect(self.address)
         waiting = job.pieces(job.todo)
         again: deque[Piece] = deque()
         out: dict[Any, Piece] = {}
-        outputs: list[pl.DataFrame] = []
         with _marked(self.root) as marker, _crew(ray, job, marker or self.folder) as crew:
             piece = next(waiting, None)
             while piece is not None or out:
@@ -117,7 +116,7 @@ class Ray:
                 for ref in crew.finished():
                     done = out.pop(ref)
                     try:
-                        outputs.append(job.settle(done, crew.outcome(ref)))
+                        job.settle(done, crew.outcome(ref))
                     except _MachineLost:
                         again.append(_moved(done))
                         continue
@@ -125,11 +124,10 @@ class Ray:
                         if halves := done.after_death():
                             again.extend(halves)
                             continue
-                        outputs.append(job.give_up(done, str(died)))
+                        job.give_up(done, str(died))
                     job.advance(done.rows.height)
                 if piece is None and again:
                     piece = again.popleft()
-        return outputs
 
     def together(self, call: Together, log: Log) -> None:
         """As Engine.together: `workers` processes of the cluster."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 import polars as pl
@@ -25,13 +26,25 @@ from trapline.io.places import Place
 
 FINGERPRINT = "_fingerprint"
 PARTS = "part-*.parquet"
+_PART = "_part"
 MAX_PARTS = 32  # more than this are merged once a stage is complete
 MERGED_ROWS = 200_000
+GATHERED = 256  # parts that one process committed are merged while others follow: few files, at any number of rows
+AT_A_TIME = 100_000  # rows that are Python objects, or copied, at a time
 
 
 def fingerprint(value: object) -> str:
     """A short stable digest of anything JSON can hold; equal values give equal digests."""
     return hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=12).hexdigest()
+
+
+def fingerprint_rows(frame: pl.DataFrame) -> str:
+    """`fingerprint` of a frame's rows, of which a few at a time are in memory as objects."""
+    digest, encoder = hashlib.blake2b(b"[", digest_size=12), msgspec.json.Encoder(order="sorted")
+    for number, piece in enumerate(frame.iter_slices(AT_A_TIME)):
+        digest.update((b"," if number else b"") + encoder.encode(piece.rows())[1:-1])
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def file_digest(path: Path) -> str:
@@ -91,12 +104,13 @@ class Parts:
     They lie in a folder, or in another place (io/places.py); `beside` is then a folder of this disk for what concerns
     this machine's processes alone.
 
-    `missing_ok` of a torn or foreign file: a part that cannot be read is treated as not done.
+    A part that cannot be read, torn or foreign, is treated as not done.
     """
 
     folder: Path | Place
     beside: Path | None = None
-    unreadable: list[str] = field(default_factory=list)
+    _recent: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def read(self, wanted: pl.DataFrame | None = None) -> pl.DataFrame | None:
         """Committed rows of all parts, or None where there are none.
@@ -105,26 +119,45 @@ class Parts:
             wanted: Key and fingerprint of the rows that count; others are left out. Parts made under other settings
                 may have other columns, so it is needed wherever settings can change.
         """
-        frames = []
-        for name, part in self._frames():
-            try:
-                frame = part if part is None or wanted is None else part.join(wanted, on=wanted.columns, how="semi")
-            except pl.exceptions.PolarsError:
-                frame = None
-            if frame is None:
-                self.unreadable.append(name)
+        found, alike, many, schema = [], [], 0, None
+        for number, (_, part) in enumerate(self._frames()):
+            if part is None:
                 continue
-            if wanted is None or frame.height:
-                frames.append(frame)
-        return pl.concat(frames, how="vertical") if frames else None
+            if alike and (many >= AT_A_TIME or part.schema != schema):
+                found += _wanted(alike, wanted)
+                alike, many = [], 0
+            schema = part.schema
+            alike.append(part.with_columns(pl.lit(number, pl.UInt32).alias(_PART)))
+            many += part.height
+        found += _wanted(alike, wanted)
+        if not found:
+            return None
+        table = pl.concat(found, how="vertical", rechunk=False)
+        twice = _in_two_parts(table)
+        table = table.drop(_PART)
+        return table.unique(maintain_order=True) if twice else table
 
     def commit(self, frame: pl.DataFrame) -> None:
-        """Add one finished part, whole; named by its content, so that a repeat is the same file."""
-        self._save(frame)
+        """Add one finished part, whole; named by its content, so that a repeat is the same file. Of many, those of
+        a while are merged; the merged part is written before they go. For any number of threads at a time."""
+        name = self._save(frame)
+        with self._lock:
+            if self._recent and next(iter(self._recent.values())).schema != frame.schema:
+                self._recent.clear()
+            self._recent[name] = frame
+            if len(self._recent) < GATHERED:
+                return
+            gathered = dict(self._recent)
+            self._recent.clear()
+        merged = self._save(pl.concat(gathered.values(), how="vertical"))
+        for name in gathered:
+            if name != merged:
+                self._place.remove(name)
 
     def forget(self, which: pl.Expr) -> int:
         """Drop committed rows, so that they run again. Returns how many."""
         dropped = 0
+        self._recent.clear()
         for name, frame in self._frames():
             if frame is None:
                 continue  # is not done anyway
@@ -135,7 +168,7 @@ class Parts:
             if kept.height < frame.height:
                 dropped += frame.height - kept.height
                 if kept.height:
-                    self.commit(kept)
+                    self._save(kept)
                 self._place.remove(name)
         return dropped
 
@@ -144,6 +177,7 @@ class Parts:
 
         Called once a stage is complete. The merged parts are written before the old ones go.
         """
+        self._recent.clear()
         old = set(self._place.names(PARTS))
         if len(old) <= MAX_PARTS and sum(self._height(name) for name in old) == frame.height:
             return
@@ -182,6 +216,24 @@ class Parts:
             return pl.scan_parquet(content).select(pl.len()).collect().item()
         except (pl.exceptions.PolarsError, OSError):
             return -1
+
+
+def _wanted(parts: list[pl.DataFrame], wanted: pl.DataFrame | None) -> list[pl.DataFrame]:
+    """What is wanted of parts of one schema, as one frame or none; nothing of those that cannot hold it."""
+    if not parts:
+        return []
+    whole = pl.concat(parts, how="vertical")
+    try:
+        some = whole if wanted is None else whole.join(wanted, on=wanted.columns, how="semi")
+    except pl.exceptions.PolarsError:
+        return []
+    return [some] if some.height or wanted is None else []
+
+
+def _in_two_parts(table: pl.DataFrame) -> bool:
+    """Whether the outputs of a row were committed twice: a merge was broken off before the merged parts were gone."""
+    rows = table[FINGERPRINT].hash()
+    return (rows + table[_PART].hash(1)).n_unique() > rows.n_unique()
 
 
 def _read(content: Path | BytesIO) -> pl.DataFrame | None:

@@ -1,6 +1,6 @@
 """Parquet tables, checked against their schema where they are written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -44,14 +44,14 @@ def _save(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     atomic.replace(path, lambda stream: stream.write(memory.getbuffer()))
 
 
-def read(path: Path) -> pl.DataFrame:
-    """Read a table.
+def read(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a table, or some of its columns.
 
     Raises:
         TraplineError: It is missing or not readable.
     """
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, columns=None if columns is None else list(columns))
     except FileNotFoundError:
         raise TraplineError(f"table {path} is missing. Run `trapline run` to make it.") from None
     except (pl.exceptions.PolarsError, OSError) as error:

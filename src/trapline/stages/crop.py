@@ -36,10 +36,41 @@ _BOX = ["box_id", "crop_id", "box_x", "box_y", "box_w", "box_h", "unit", "frame"
 Read = Callable[[str, str], bytes]
 
 
-def crop(
+def units(
     images: pl.DataFrame,
     files: pl.DataFrame,
     boxes: pl.DataFrame,
+    *,
+    names: pl.DataFrame | None = None,
+    remote: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """What there is to do: one row per image that has boxes, with its boxes in order, where the image lies and what its
+    source says of its size.
+
+    Args:
+        images, files, boxes: IMAGES, FILES and BOXES rows.
+        names: box_id and crop_id of every box. Default: as the field names crops.
+        remote: image_id, place, key and failure of images that are read from their store, cropped and forgotten.
+    """
+    names = named(images, boxes) if names is None else names
+    if remote is None:
+        remote = pl.DataFrame(schema=dict.fromkeys(("image_id", "place", "key", "failure"), pl.String))
+    return (
+        boxes.select("image_id", *(name for name in _BOX if name != "crop_id"))
+        .join(names, on="box_id", how="inner", maintain_order="left")
+        .sort("image_id", "box_id")
+        .group_by("image_id", maintain_order=True)
+        .agg(boxes=pl.struct(_BOX))
+        .join(images.select("image_id", "width_px", "height_px"), on="image_id", maintain_order="left")
+        .join(files.select("image_id", "path", "checksum", "failure"), on="image_id", how="left", maintain_order="left")
+        .join(remote.rename({"failure": "no_address"}), on="image_id", how="left", maintain_order="left")
+        .with_columns(failure=pl.coalesce("failure", "no_address"))
+        .drop("no_address")
+    )
+
+
+def crop(
+    units: pl.DataFrame,
     cfg: CropConfig,
     *,
     crops_dir: Path | Place,
@@ -47,8 +78,6 @@ def crop(
     parts: Parts,
     workers: int,
     log: Log,
-    names: pl.DataFrame | None = None,
-    remote: pl.DataFrame | None = None,
     read_remote: Read | None = None,
     hash_frames: bool = True,
     engine: Engine = LOCAL,
@@ -56,14 +85,12 @@ def crop(
     """Cut every box out of its image (geometry.crop_window) and store it as its crop_id.
 
     Args:
-        images, files, boxes: IMAGES, FILES and BOXES rows.
+        units: As `units` makes them.
         crops_dir: Where the crops are to lie: a folder (`crops_dir / crop_id`) or another place.
         root: What relative paths of `files` are relative to.
         parts: Where finished parts are committed; what is done there is not done again, unless its file is gone.
         workers: Threads that decode.
-        names: box_id and crop_id of every box. Default: as the field names crops.
-        remote: image_id, place, key and failure of images that are read from their store, cropped and forgotten.
-        read_remote: Reads such an image, given place and key.
+        read_remote: Reads an image that stays in its store, given place and key.
         engine: Where it runs.
         hash_frames: Make the `frame_hash` of every image, by which split finds frames that two places share. It needs
             the upper three quarters of the image; without it no row below the lowest box is decoded.
@@ -72,8 +99,11 @@ def crop(
         CROPS rows, one per box. A box that gives no crop has its `failure`, and no path.
     """
     place = places.of(crops_dir)
-    units = _units(images, files, boxes, named(images, boxes) if names is None else names, remote)
     streaming = units["place"].count() > 0
+    given = [units]
+    del (
+        units
+    )  # map_rows gets the only reference: a million rows fit into memory once, with what comes of them not twice
 
     def still_there(done: pl.DataFrame) -> pl.Series:
         made = done["path"].drop_nulls()
@@ -86,7 +116,7 @@ def crop(
         config["hash_frames"] = False
     crops = map_rows(
         partial(_Cropping, cfg, root, place, read_remote, hash_frames),
-        units,
+        given.pop(),
         engine=engine,
         key="image_id",
         config=config,
@@ -155,29 +185,6 @@ def named(images: pl.DataFrame, boxes: pl.DataFrame) -> pl.DataFrame:
             .then(pl.format("{}/{}", "dataset", "file_name"))
             .otherwise(pl.format("{}/{}___crop{}{}.jpg", "dataset", "file_name", "number", "by")),
         )
-    )
-
-
-def _units(
-    images: pl.DataFrame,
-    files: pl.DataFrame,
-    boxes: pl.DataFrame,
-    names: pl.DataFrame,
-    remote: pl.DataFrame | None,
-) -> pl.DataFrame:
-    """One row per image that has boxes: where it lies, what its source says of its size, its boxes in order."""
-    if remote is None:
-        remote = pl.DataFrame(schema=dict.fromkeys(("image_id", "place", "key", "failure"), pl.String))
-    return (
-        boxes.join(names, on="box_id", how="inner", maintain_order="left")
-        .sort("image_id", "box_id")
-        .group_by("image_id", maintain_order=True)
-        .agg(boxes=pl.struct(_BOX))
-        .join(images.select("image_id", "width_px", "height_px"), on="image_id", maintain_order="left")
-        .join(files.select("image_id", "path", "checksum", "failure"), on="image_id", how="left", maintain_order="left")
-        .join(remote.rename({"failure": "no_address"}), on="image_id", how="left", maintain_order="left")
-        .with_columns(failure=pl.coalesce("failure", "no_address"))
-        .drop("no_address")
     )
 
 

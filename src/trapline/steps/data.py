@@ -14,7 +14,8 @@ from trapline.core.log import Log
 from trapline.formats import corrections, label_map, label_spec, locations_csv, ms_classification
 from trapline.io import tables
 from trapline.io.layout import Layout
-from trapline.io.ledger import Parts, file_digest, fingerprint
+from trapline.io.ledger import Parts, file_digest, fingerprint, fingerprint_rows
+from trapline.io.objects import Stores
 from trapline.stages import crop as crop_stage
 from trapline.stages import dataset as dataset_stage
 from trapline.stages import fetch as fetch_stage
@@ -126,23 +127,27 @@ def files_stamp(context: Context, cfg: Section) -> dict[str, str]:
 def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Files and boxes -> crops."""
     crop_cfg = cast(config.CropConfig, cfg)
+    streamed = streaming.settings(context)
     crops = crop_stage.crop(
-        context.table("images"),
-        context.table("files"),
-        context.table("boxes"),
+        crop_stage.units(
+            context.table("images", ("image_id", "dataset", "file_name", "width_px", "height_px")),
+            context.table("files", ("image_id", "path", "checksum", "failure")),
+            context.table("boxes"),
+            remote=streaming.remote(context, streamed) if streamed else None,
+        ),
         crop_cfg,
         crops_dir=context.storage.crops,
         root=context.layout.root,
         parts=context.storage.parts("crop"),
         workers=crop_cfg.num_workers or usable_cores(),
         log=log,
+        read_remote=Stores(streamed).read if streamed else None,
         engine=context.engine,
-        **streaming.source(context),
     )
-    digest = fingerprint(crops.sort("crop_id").select("crop_id", "checksum", "failure").rows())
+    digest = fingerprint_rows(crops.select("crop_id", "checksum", "failure").sort("crop_id"))
     outputs = write(context, {"crops": crops}) | {"crops": digest}
     failed = crop_stage.failed_images(crops)
-    named = failed.join(context.table("images").select("image_id", "file_name"), on="image_id", how="left")
+    named = failed.join(context.table("images", ("image_id", "file_name")), on="image_id", how="left")
     path = context.layout.root / "failures.csv"
     tables.save_csv(path, named.select("image_id", "file_name", "failure"))
     if failed.height:

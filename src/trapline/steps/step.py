@@ -1,6 +1,6 @@
 """What a step is, and what it may touch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +26,9 @@ class Context:
     records: Records
     engine: Engine = LOCAL
 
-    def table(self, name: str) -> pl.DataFrame:
-        """A whole-frame stage's table."""
-        return tables.read(self.layout.table(name))
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """A whole-frame stage's table, or some of its columns."""
+        return tables.read(self.layout.table(name), columns)
 
     @property
     def storage(self) -> Storage:

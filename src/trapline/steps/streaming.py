@@ -1,14 +1,11 @@
 """Images that stay in their store: the fetch step notes where they are, the crop step reads them there."""
 
-from typing import Any
-
 import polars as pl
 
 from trapline.core import schemas
 from trapline.core.addresses import addresses
 from trapline.core.config import FetchConfig
 from trapline.io.ledger import fingerprint
-from trapline.io.objects import Stores
 from trapline.steps.step import Context
 
 
@@ -22,11 +19,14 @@ def left_in_store(images: pl.DataFrame, stores: dict[str, str], cfg: FetchConfig
     return pl.concat([schemas.FILES.empty(), rows], how="diagonal")
 
 
-def source(context: Context) -> dict[str, Any]:
-    """What the crop stage needs to read streamed images: `remote` and `read_remote`; nothing where none are."""
+def settings(context: Context) -> FetchConfig | None:
+    """What fetch left the images in their store with; None where it did not."""
     record = context.records.read("fetch")
     cfg = FetchConfig.model_validate(record.config) if record else FetchConfig()
-    if not cfg.stream:
-        return {}
-    remote = addresses(context.table("images"), context.stores(cfg), cfg.key)
-    return {"remote": remote, "read_remote": Stores(cfg).read}
+    return cfg if cfg.stream else None
+
+
+def remote(context: Context, cfg: FetchConfig) -> pl.DataFrame:
+    """Where the crop stage finds them: `addresses`."""
+    images = context.table("images", ("image_id", "dataset", "file_name", "uri"))
+    return addresses(images, context.stores(cfg), cfg.key)
