@@ -8,7 +8,6 @@ from PIL import Image
 
 SIDE = 224
 TRIES = 20
-CORE, EDGE = 0.75, 1.0  # of a crop's half side: shown whole inside the first, not at all beyond the second
 
 
 class Backgrounds:
@@ -39,14 +38,6 @@ class Backgrounds:
             group, square = self.squares[random.integers(len(self.squares))]
             if group != self.own[crop_id]:
                 return square
-
-
-def composed(crop: Image.Image, other: Image.Image) -> Image.Image:
-    """A crop's middle, softly cut out as an ellipse, on another square."""
-    across = np.linspace(-1, 1, crop.width)
-    far = np.hypot(across[:, None], across[None, :])
-    shown = np.clip((EDGE - far) / (EDGE - CORE), 0, 1)
-    return Image.composite(crop, other.resize(crop.size), Image.fromarray((255 * shown).astype(np.uint8)))
 
 
 def empty(path: Path, taken: np.ndarray, side: int, random: np.random.Generator) -> Image.Image | None:

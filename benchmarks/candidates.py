@@ -12,15 +12,16 @@ from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.autoaugment import RandAugment, TrivialAugmentWide, _apply_op
 
-from backgrounds import Backgrounds, composed
+from backgrounds import Backgrounds
 from trapline.core import recipes
 from trapline.core.recipes import Augmentation, Recipe
 from trapline.learn import loop
 from trapline.learn.device import seed_from
 from trapline.learn.step import Stepper
-from trapline.learn.transforms import Transform, augment, read_square
+from trapline.learn.transforms import Transform, augment, on_background, read_square
 
 DEFAULT = recipes.DEFAULT
+FORMER = replace(DEFAULT, backgrounds=0.0)  # the default when candidates were tried
 PLAIN = replace(recipes.MILD, light=0.0, turn_share=0.0, grey=0.0)  # crops and flips only
 
 
@@ -33,41 +34,37 @@ class Arm:
         longer: Times the epochs of the others.
         mix: Pairs of a batch are blended, or pasted into each other, with their labels.
         changed: TrivialAugment or RandAugment in place of the recipe's turns and light.
-        pasted: Share of crops whose middle is shown on another location's background;
-        onto: a place without an animal of its frames, or one of its crops.
+        pasted: Share of crops whose middle is shown on a place without an animal of another location's frames.
         adjusted: The loss adds the log of each label's share to the outputs (for natural sampling).
-        by_share: Label smoothing spreads by the labels' shares rather than evenly.
         sampling: In which label shares crops are drawn, in the first and in the second half of the epochs.
         keep: Share of the training data, of whole places or of the bursts of every place.
     """
 
-    recipe: Recipe = DEFAULT
+    recipe: Recipe = FORMER
     longer: int = 1
     mix: Literal["mixup", "cutmix"] | None = None
     changed: Literal["trivial", "rand"] | None = None
     pasted: float = 0.0
-    onto: Literal["frames", "crops"] = "frames"
     adjusted: bool = False
-    by_share: bool = False
     sampling: tuple[float, float] = (0.0, 0.0)  # exponents of the labels' counts: 0 balanced, 1 natural
     keep: tuple[Literal["places", "crops"], float] = ("places", 1.0)
 
 
-GENTLE = replace(DEFAULT, lr=1e-4, backbone_lr=1.0)
+GENTLE = replace(FORMER, lr=1e-4, backbone_lr=1.0)
 ARMS: Mapping[str, Arm] = {
-    "default": Arm(),
+    "default": Arm(DEFAULT),
     "reference": Arm(recipes.REFERENCE),
+    "former": Arm(),
     "gentle head": Arm(GENTLE),
     "all layers, twice the rate": Arm(replace(GENTLE, freeze=0.0, lr=2e-4)),
     "mixup": Arm(mix="mixup"),
     "cutmix": Arm(mix="cutmix"),
     "trivial augment": Arm(changed="trivial"),
     "rand augment": Arm(changed="rand"),
-    "backgrounds": Arm(pasted=0.5),
+    "empty places behind": Arm(pasted=0.5),
     "logit adjustment": Arm(adjusted=True, sampling=(1.0, 1.0)),
-    "adjusted, crops behind": Arm(adjusted=True, sampling=(1.0, 1.0), pasted=0.5, onto="crops"),
-    "adjusted by share, crops behind": Arm(adjusted=True, by_share=True, sampling=(1.0, 1.0), pasted=0.5, onto="crops"),
-    "adjusted, backgrounds": Arm(adjusted=True, sampling=(1.0, 1.0), pasted=0.5),
+    "adjusted, crops behind": Arm(DEFAULT, adjusted=True, sampling=(1.0, 1.0)),
+    "adjusted, empty places behind": Arm(adjusted=True, sampling=(1.0, 1.0), pasted=0.5),
     "square root": Arm(sampling=(0.5, 0.5)),
     "two phases": Arm(sampling=(0.0, 1.0)),
     "twice the epochs": Arm(longer=2),
@@ -123,14 +120,8 @@ def training(base: type[loop.Training], arm: Arm, backgrounds: Backgrounds | Non
             crop_id = self.task.crop_ids[drawn.example]
             random = np.random.Generator(np.random.Philox(seed_from(self.cfg.seed, epoch, crop_id, drawn.draw)))
             square = read_square(self.task.paths[drawn.example], self.transform)
-            if arm.pasted and random.random() < arm.pasted:
-                if arm.onto == "crops":
-                    others = np.flatnonzero(self.task.groups != self.task.groups[drawn.example])
-                    other = read_square(self.task.paths[random.choice(others)], self.transform)
-                else:
-                    assert backgrounds is not None
-                    other = backgrounds.other(crop_id, random)
-                square = composed(square, other)
+            if backgrounds is not None and random.random() < arm.pasted:
+                square = on_background(square, backgrounds.other(crop_id, random))
             if arm.changed is None:
                 return np.asarray(augment(square, self.transform, self.recipe.augmentation, random))
             return np.asarray(changed(arm.changed, square, self.transform, self.recipe.augmentation, random))
@@ -178,12 +169,7 @@ def stepper_of(arm: Arm, counts: np.ndarray) -> type[Stepper]:
             outputs = self.forward(images).float()
             if arm.adjusted:
                 outputs = outputs + prior
-            if arm.by_share:
-                sure = functional.one_hot(wanted, n).float()
-                wanted = (1 - self.smoothing) * sure + self.smoothing * prior.exp()
-                loss = functional.cross_entropy(outputs, wanted, reduction="sum") / of
-            else:
-                loss = functional.cross_entropy(outputs, wanted, label_smoothing=self.smoothing, reduction="sum") / of
+            loss = functional.cross_entropy(outputs, wanted, label_smoothing=self.smoothing, reduction="sum") / of
             loss.backward()
             return loss.item()
 

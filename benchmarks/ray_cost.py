@@ -1,6 +1,7 @@
 """What Ray costs on one machine with equal cores, beside the local engine.
 
 uv run python benchmarks/ray_cost.py crop [--images 5000] [--source FOLDER]     # real frames, cropped by both, by turns
+uv run python benchmarks/ray_cost.py small [--rows 1000 10000 100000]        # the same of small drawn frames
 uv run python benchmarks/ray_cost.py overhead [--rows 1000 10000 100000]        # work that takes no time
 uv run python benchmarks/ray_cost.py memory [--rows 1000000]                    # of the driver
 """
@@ -14,13 +15,15 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from PIL import Image
 
 from trapline.core import cores, schemas
 from trapline.core.config import CropConfig
 from trapline.core.log import Log
 from trapline.engine.local import LOCAL
-from trapline.engine.mapping import Work, map_rows
+from trapline.engine.mapping import Engine, Work, map_rows
 from trapline.engine.ray import Ray, connect
 from trapline.io.ledger import Parts
 from trapline.stages import crop as crop_stage
@@ -28,6 +31,8 @@ from trapline.stages.crop import crop, units
 
 SOURCE = Path(__file__).parents[1] / ".." / "shared" / "data" / "semireal" / "images"
 PART_ROWS = 64
+ENGINES: dict[str, Engine] = {"local": LOCAL, "ray": Ray("local")}
+SIZES = [1_000, 10_000, 100_000]
 
 
 class Nothing(Work):
@@ -71,27 +76,42 @@ def tables_of(chosen: list[str]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFra
     )
 
 
-def crop_both(images: int, source: Path) -> None:
-    """Crop the same frames with both engines, twice, the second turn the other way round."""
-    frames = sorted(source.rglob("*.jpg"))
-    chosen = [frames[n % len(frames)] for n in range(images)]
-    tables = tables_of([path.as_posix() for path in chosen])
+def crop_both(frames: list[Path], images: int) -> None:
+    """Crop the same frames with both engines, twice, the second turn the other way round; processes and libraries are
+    there before."""
     connect("local")
+    for engine in ENGINES.values():
+        crop_once(frames[:128], engine)
+    chosen = [frames[n % len(frames)] for n in range(images)]
     found: dict[str, list[float]] = {"local": [], "ray": []}
-    engines = {"local": LOCAL, "ray": Ray("local")}
     for turn in (("local", "ray"), ("ray", "local")):
         for name in turn:
-            folder = Path(tempfile.mkdtemp())
-            begin = time.perf_counter()
-            crop(
-                units(*tables), CropConfig(), crops_dir=folder / "crops", root=Path(), parts=Parts(folder / "parts"),
-                workers=cores.usable_cores(), log=Log(), engine=engines[name],
-            )  # fmt: skip
-            found[name].append(time.perf_counter() - begin)
-            shutil.rmtree(folder)
-            print(f"{name}: {found[name][-1]:.1f} s for {images:,} images", flush=True)
+            found[name].append(crop_once(chosen, ENGINES[name]))
     ratios = [ours / theirs for ours, theirs in zip(found["ray"], found["local"], strict=True)]
-    print(f"ray / local: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    for name, seconds in found.items():
+        print(f"{images:,} images, {name}: {', '.join(f'{s:.1f} s ({s / images * 1e6:.0f} us each)' for s in seconds)}")
+    print(f"  ray / local: {', '.join(f'{ratio:.2f}' for ratio in ratios)}", flush=True)
+
+
+def crop_once(frames: list[Path], engine: Engine) -> float:
+    """Seconds of cropping frames."""
+    tables = tables_of([path.as_posix() for path in frames])
+    with tempfile.TemporaryDirectory() as name:
+        folder, begin = Path(name), time.perf_counter()
+        crop(
+            units(*tables), CropConfig(), crops_dir=folder / "crops", root=Path(), parts=Parts(folder / "parts"),
+            workers=cores.usable_cores(), log=Log(), engine=engine,
+        )  # fmt: skip
+        return time.perf_counter() - begin
+
+
+def draw_small(folder: Path) -> list[Path]:
+    """A thousand frames of 96 x 72 pixels."""
+    random = np.random.default_rng(0)
+    for n in range(1000):
+        coarse = random.integers(0, 255, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((96, 72), Image.Resampling.BICUBIC).save(folder / f"{n:04d}.jpg", quality=90)
+    return sorted(folder.iterdir())
 
 
 def run_nothing(rows: int, engine: object) -> float:
@@ -138,16 +158,21 @@ def memory(rows: int) -> None:
 def main() -> None:
     """Run one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["crop", "overhead", "memory"])
+    parser.add_argument("what", choices=["crop", "small", "overhead", "memory"])
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--source", type=Path, default=SOURCE)
     parser.add_argument("--rows", type=int, nargs="+")
     given = parser.parse_args()
     os.environ.pop("RAY_ADDRESS", None)
     if given.what == "crop":
-        crop_both(given.images, given.source.resolve())
+        crop_both(sorted(given.source.resolve().rglob("*.jpg")), given.images)
+    elif given.what == "small":
+        with tempfile.TemporaryDirectory() as folder:
+            frames = draw_small(Path(folder))
+            for rows in given.rows or SIZES:
+                crop_both(frames, rows)
     elif given.what == "overhead":
-        overhead(given.rows or [1_000, 10_000, 100_000])
+        overhead(given.rows or SIZES)
     else:
         memory((given.rows or [1_000_000])[0])
 

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
                 continue
             drawn = split(examples, SplitConfig(method="random", draws=DRAWS, seed=number), log=Log())
             part = thinned(examples, drawn, ARMS[arm], number)
-            behind = backgrounds(project, part, drawn) if ARMS[arm].pasted and ARMS[arm].onto == "frames" else None
+            behind = backgrounds(project, part, drawn) if ARMS[arm].pasted else None
             result = once(part, drawn, arm, seed, place, project.layout.crops, behind, args)
             print(f"{name} split {number} seed {seed} {arm}: {result['test']:.3f}, {result['cpu_s']:.0f} s", flush=True)
 

@@ -10,6 +10,7 @@ def test_the_reference_is_the_old_chains():
     found = recipes.of(TrainConfig(recipe="reference"))
     assert (found.optimizer, found.schedule, found.lr, found.backbone_lr) == ("rmsprop", "decay", 3e-5, 1.0)
     assert (found.freeze, found.head_start, found.label_smoothing, found.patience) == (0.0, "random", 0.0, 8)
+    assert found.backgrounds == 0.0
     assert (found.average, found.still, found.norm_momentum, found.clip_norm) == (False, False, 0.01, None)
     assert asdict(found.augmentation) == {
         "min_area": 0.08, "stretch": 4 / 3, "turn_share": 1.0, "turn_deg": 90.0, "upside_down": 0.1, "light": 0.25,
@@ -58,10 +59,27 @@ def test_a_training_goes_on_as_it_began():
     assert recipes.settle(TrainConfig(epochs=4), begun).model_dump() == {**begun, "epochs": 4}
 
 
-def test_it_is_said_in_words():
-    def words(crops, **options):
-        return recipes.in_words(recipes.settle(TrainConfig(**options)), crops)
+def test_a_training_from_before_there_was_an_option_goes_on_without_it():
+    begun = recipes.settle(TrainConfig(epochs=11)).model_dump()
+    del begun["backgrounds"]
+    assert recipes.settle(TrainConfig(), begun).model_dump() == {**begun, "backgrounds": 0.0}
 
-    assert words(1_340) == "recipe: default, 8 epochs for 1,340 crops, patience 4"
-    assert words(90, recipe="reference", epochs=1) == "recipe: reference, 1 epoch for 90 crops, patience 8"
-    assert words(90, mode="probe") == "recipe: the probe alone"
+
+def test_one_place_has_no_other_background():
+    assert [recipes.settle(TrainConfig(), places=n).backgrounds for n in (1, 2, None)] == [0.0, 0.5, 0.5]
+    assert recipes.settle(TrainConfig(backgrounds=0.2), places=1).backgrounds == 0.2
+    assert recipes.settle(TrainConfig(recipe="reference"), places=9).backgrounds == 0.0
+
+
+def test_it_is_said_in_words():
+    def words(crops, places, **options):
+        return recipes.in_words(recipes.settle(TrainConfig(**options), places=places), crops, places)
+
+    assert words(1_340, 36) == (
+        "recipe: default, 8 epochs for 1,340 crops of 36 places, 50% shown on other places' backgrounds, patience 4"
+    )
+    assert words(9, 1) == "recipe: default, 8 epochs for 9 crops of 1 place, patience 4"
+    assert words(90, 3, recipe="reference", epochs=1) == (
+        "recipe: reference, 1 epoch for 90 crops of 3 places, patience 8"
+    )
+    assert words(90, 3, mode="probe") == "recipe: the probe alone"

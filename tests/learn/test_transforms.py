@@ -9,6 +9,7 @@ from trapline.learn.transforms import (
     Transform,
     load_for_evaluation,
     load_for_training,
+    on_background,
     read_square,
     relight,
     to_input,
@@ -34,6 +35,29 @@ def test_augmentation_is_a_pure_function_of_its_key(crop):
     for one, other in zip(forward, backward, strict=True):
         np.testing.assert_array_equal(one, other)
     assert len({image.tobytes() for image in forward}) == len(keys)
+
+
+def test_a_middle_is_shown_on_another_square():
+    red, blue = (Image.new("RGB", (side, side), colour) for side, colour in ((100, "red"), (40, "blue")))
+    shown = np.asarray(on_background(red, blue))
+    assert shown.shape == (100, 100, 3)
+    away = np.hypot(*np.mgrid[-1:1:100j, -1:1:100j])  # 1 at the middle of a side
+    assert (shown[away < 0.74] == (255, 0, 0)).all()
+    assert (shown[away >= 1] == (0, 0, 255)).all()
+    ring = shown[(away > 0.8) & (away < 0.95)]
+    assert ((ring[:, 0] > 0) & (ring[:, 2] > 0)).all()
+
+
+def test_another_crop_is_read_only_where_one_is_named(crop, tmp_path):
+    Image.new("RGB", (50, 50), "blue").save(tmp_path / "blue.png")
+
+    def loaded(**more):
+        return load_for_training(crop, T, MILD, 0, 1, "a", 0, **more)
+
+    np.testing.assert_array_equal(loaded(), loaded(behind=lambda random: None))
+    assert not np.array_equal(loaded(), loaded(behind=lambda random: tmp_path / "blue.png"))
+    with pytest.raises(ImageFailure):
+        loaded(behind=lambda random: tmp_path / "gone.png")
 
 
 def test_augmentation_leaves_global_random_state_alone(crop):

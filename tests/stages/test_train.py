@@ -8,15 +8,17 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 from training import SMALL, assert_same_run, draw, metrics, run
 from trapline.core import recipes
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
-from trapline.learn import checkpoint
+from trapline.learn import checkpoint, transforms
 from trapline.learn.loop import Training
 from trapline.stages.train import train
 
@@ -201,7 +203,8 @@ def test_epochs_left_open_are_settled_once(tmp_path, monkeypatch):
     first = KillingLog(4)
     with pytest.raises(Killed):
         run(tmp_path, examples, splits, open_ended, log=first)
-    assert "recipe: default, 9 epochs for 18 crops, patience 4" in first.notes
+    said = "recipe: default, 9 epochs for 18 crops of 2 places, 50% shown on other places' backgrounds, patience 4"
+    assert said in first.notes
     config = json.loads((tmp_path / "run/params.json").read_text())["config"]
     assert (config["epochs"], config["patience"]) == (9, 4)
     monkeypatch.setattr(recipes, "RECIPES", {"default": replace(recipe, epochs=12)})  # a newer trapline knows better
@@ -214,6 +217,44 @@ def test_a_finished_run_returns_at_once(unbroken, monkeypatch):
     folder, examples, splits, result = unbroken
     monkeypatch.setattr("trapline.stages.train.fit", None)
     assert run(folder, examples, splits) == result
+
+
+def test_a_run_from_before_there_was_an_option_is_still_the_same(tmp_path):
+    examples, splits = draw(tmp_path / "crops")
+    one = SMALL.model_copy(update={"epochs": 1})
+    result = run(tmp_path, examples, splits, one, backgrounds=0.0)
+    params = json.loads((tmp_path / "run/params.json").read_text())
+    del params["config"]["backgrounds"]
+    (tmp_path / "run/params.json").write_text(json.dumps(params))
+    assert run(tmp_path, examples, splits, one) == result
+    with pytest.raises(TraplineError, match=r"backgrounds is 0.0, asked for 0.7"):
+        run(tmp_path, examples, splits, one, backgrounds=0.7)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_crops_is_shown_on_those_of_another_group(tmp_path, monkeypatch, share):
+    examples, splits = draw(tmp_path / "crops")
+    pairs = []
+    pasted = transforms.on_background
+
+    def on_background(square, other):
+        pairs.append(tuple(np.asarray(image).tobytes() for image in (square, other)))
+        return pasted(square, other)
+
+    monkeypatch.setattr(transforms, "on_background", on_background)
+    run(tmp_path, examples, splits, backgrounds=share)
+    groups = {np.asarray(Image.open(path)).tobytes(): path.name[:2] for path in (tmp_path / "crops").iterdir()}
+    assert {(groups[one], groups[other]) for one, other in pairs} <= {("g1", "g2"), ("g2", "g1")}
+    seen = 3 * 18
+    assert {0.0: len(pairs) == 0, 0.5: 0.3 * seen < len(pairs) < 0.7 * seen, 1.0: len(pairs) == seen}[share]
+
+
+def test_crops_of_one_group_have_no_other_background(tmp_path):
+    examples, splits = draw(tmp_path / "crops", groups=("g1", "g3", "g4"))
+    log = Log()
+    assert run(tmp_path, examples, splits, log=log).epochs == 3
+    assert any("9 crops of 1 place, patience" in note for note in log.notes)
+    assert run(tmp_path, examples, splits, name="asked", backgrounds=1.0).epochs == 3
 
 
 def test_another_question_to_the_same_folder_is_refused(unbroken):

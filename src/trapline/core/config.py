@@ -301,6 +301,9 @@ class TrainConfig(Section):
     freeze: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the model's depth, from the input on, that keeps its weights. More is faster and forgets less. Default:
     0.5; recipe reference: 0."""
+    backgrounds: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the training crops whose middle is shown on a crop of another place, so that animals and not places are
+    learnt. Default: 0.5, or 0 where all crops are of one place; recipe reference: 0."""
     head_epochs: int = Field(default=0, ge=0)
     """Of the epochs, how many train the head alone before the rest of the model."""
     patience: int | None = Field(default=None, ge=1)

@@ -41,6 +41,7 @@ class Recipe:
         label_smoothing: Share of the target spread over all labels.
         head_start: As the option.
         freeze: Share of the model's depth that keeps its weights.
+        backgrounds: Share of crops whose middle is shown on a crop of another place.
         patience: Epochs without a better val before it stops.
         optimizer: AdamW; or RMSprop with alpha 0.9 and momentum 0.9.
         schedule: cosine: a rise, then half a cosine to nothing. decay: times 0.97 every 2.4 epochs.
@@ -59,6 +60,7 @@ class Recipe:
     label_smoothing: float
     head_start: Literal["auto", "probe", "random"]
     freeze: float
+    backgrounds: float
     patience: int
     optimizer: Literal["adamw", "rmsprop"]
     schedule: Literal["cosine", "decay"]
@@ -74,7 +76,8 @@ class Recipe:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name in OPTIONS}
 
 
-OPTIONS = ("epochs", "lr", "weight_decay", "label_smoothing", "head_start", "freeze", "patience")
+OPTIONS = ("epochs", "lr", "weight_decay", "label_smoothing", "head_start", "freeze", "backgrounds", "patience")
+BEFORE = {"backgrounds": 0.0}  # what trainings did before there was an option for it
 
 # Mild on purpose: a crop already frames its animal, and what is cut off is the animal.
 MILD = Augmentation(min_area=0.6, stretch=1.22, turn_share=0.5, turn_deg=10.0, upside_down=0.0, light=0.25, grey=0.2)
@@ -86,6 +89,7 @@ DEFAULT = Recipe(
     label_smoothing=0.1,
     head_start="auto",
     freeze=0.5,
+    backgrounds=0.5,
     patience=4,
     optimizer="adamw",
     schedule="cosine",
@@ -105,6 +109,7 @@ REFERENCE = Recipe(
     label_smoothing=0.0,
     head_start="random",
     freeze=0.0,
+    backgrounds=0.0,
     patience=8,
     optimizer="rmsprop",
     schedule="decay",
@@ -128,28 +133,33 @@ def of(cfg: TrainConfig) -> Recipe:
     return replace(RECIPES[cfg.recipe], **asked)
 
 
-def settle(cfg: TrainConfig, begun: Mapping[str, object] | None = None) -> TrainConfig:
+def settle(cfg: TrainConfig, begun: Mapping[str, object] | None = None, places: int | None = None) -> TrainConfig:
     """The same options, with none left open that the recipe decides.
 
     The default's patience is half of the epochs, or the recipe's where that is more: the rate is lowered until the last
     epoch, and what an early one brought says little. The epochs are as many for few crops as for many: no gain of
-    more was seen (docs/recipes.md).
+    more was seen (docs/recipes.md). Crops of one place are shown as they are: there is no other background.
 
     Args:
         begun: Options that a training began with, which goes on: what is left open is as it was.
+        places: Groups that the training crops are of, where that is known.
     """
     left = [name for name in OPTIONS if getattr(cfg, name) is None]
-    known = {name: begun[name] for name in left if begun is not None and name in begun}
-    cfg = cfg.model_copy(update=known)
+    former = {**BEFORE, **begun} if begun is not None else {}
+    cfg = cfg.model_copy(update={name: former[name] for name in left if name in former})
     found = of(cfg)
+    if cfg.backgrounds is None and places == 1:
+        found = replace(found, backgrounds=0.0)
     if cfg.recipe == "default" and cfg.patience is None:
         found = replace(found, patience=max(found.patience, found.epochs // 2))
     return cfg.model_copy(update=found.options())
 
 
-def in_words(cfg: TrainConfig, crops: int) -> str:
+def in_words(cfg: TrainConfig, crops: int, places: int) -> str:
     """What a training does, of options that are settled."""
     if not cfg.epochs:
         return "recipe: the probe alone"
     epochs = "1 epoch" if cfg.epochs == 1 else f"{cfg.epochs} epochs"
-    return f"recipe: {cfg.recipe}, {epochs} for {crops:,} crops, patience {cfg.patience}"
+    shown = f", {cfg.backgrounds:.0%} shown on other places' backgrounds" if cfg.backgrounds else ""
+    of_places = "1 place" if places == 1 else f"{places:,} places"
+    return f"recipe: {cfg.recipe}, {epochs} for {crops:,} crops of {of_places}{shown}, patience {cfg.patience}"

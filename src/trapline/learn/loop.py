@@ -368,12 +368,22 @@ class Training:
         return values
 
     def _load(self, drawn: Drawn, epoch: int) -> np.ndarray:
-        crop_id = self.task.crop_ids[drawn.example]
+        task, share = self.task, self.recipe.backgrounds
+        used = [task.paths[drawn.example]]
+
+        def behind(random: np.random.Generator) -> Source | None:
+            other = task.elsewhere(drawn.example, random) if random.random() < share else None
+            if other is None:
+                return None
+            used.append(task.paths[other])
+            return used[-1]
+
+        key = (self.cfg.seed, epoch, task.crop_ids[drawn.example], drawn.draw)
+        how = self.recipe.augmentation
         try:
-            key = (self.cfg.seed, epoch, crop_id, drawn.draw)
-            return load_for_training(self.task.paths[drawn.example], self.transform, self.recipe.augmentation, *key)
+            return load_for_training(used[0], self.transform, how, *key, behind=behind if share else None)
         except ImageFailure as failure:
-            raise unreadable(self.task.paths[drawn.example], str(failure), 1) from None
+            raise unreadable(used[-1], str(failure), 1) from None
 
     def _place(self) -> str:
         return f"epoch {self.now.epoch + 1}, step {self.now.batch} of {self.per_epoch}"

@@ -7,6 +7,8 @@ import numpy as np
 from trapline.core.errors import TraplineError
 from trapline.io.places import Source
 
+DRAWS = 20
+
 
 @dataclass(frozen=True)
 class Task:
@@ -34,6 +36,14 @@ class Task:
     def multilabel(self) -> bool:
         """Whether a crop may have several labels."""
         return self.targets.ndim == 2
+
+    def elsewhere(self, example: int, random: np.random.Generator) -> int | None:
+        """Some training crop of another group than an example's; None where a few draws find none."""
+        for _ in range(DRAWS):
+            other = int(random.integers(len(self.groups)))
+            if self.groups[other] != self.groups[example]:
+                return other
+        return None
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Varied inputs for training, of crops that io/model_input.py reads; and inputs on a device."""
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,19 +13,56 @@ from trapline.io.model_input import Transform, load_for_evaluation, read_square
 from trapline.io.places import Source
 from trapline.learn.device import seed_from
 
-__all__ = ["Transform", "augment", "load_for_evaluation", "load_for_training", "read_square", "relight", "to_input"]
+__all__ = [
+    "Transform",
+    "augment",
+    "load_for_evaluation",
+    "load_for_training",
+    "on_background",
+    "read_square",
+    "relight",
+    "to_input",
+]
 
+WHOLE = 0.75  # of a crop's half width: shown as it is inside, less and less outside
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
 
-def load_for_training(path: Source, transform: Transform, how: Augmentation, *key: object) -> np.ndarray:
-    """A crop, varied: uint8 [size, size, 3], a pure function of the file and `key`, whatever was drawn before.
+def load_for_training(
+    path: Source,
+    transform: Transform,
+    how: Augmentation,
+    *key: object,
+    behind: Callable[[np.random.Generator], Source | None] | None = None,
+) -> np.ndarray:
+    """A crop, varied: uint8 [size, size, 3], a pure function of the files and `key`, whatever was drawn before.
+
+    Args:
+        behind: Names a crop to show it on, or none.
 
     Raises:
-        ImageFailure: The file is missing or cannot be decoded.
+        ImageFailure: A file is missing or cannot be decoded.
     """
     random = np.random.Generator(np.random.Philox(seed_from(*key)))
-    return np.asarray(augment(read_square(path, transform), transform, how, random))
+    square = read_square(path, transform)
+    other = behind(random) if behind is not None else None
+    if other is not None:
+        square = on_background(square, read_square(other, transform))
+    return np.asarray(augment(square, transform, how, random))
+
+
+def on_background(square: Image.Image, other: Image.Image) -> Image.Image:
+    """A square's middle, a disc of three quarters of its width that fades out towards its edges, on another square."""
+    return Image.composite(square, other.resize(square.size), _disc(square.width))
+
+
+@lru_cache(maxsize=64)
+def _disc(width: int) -> Image.Image:
+    """How much of the middle is shown, by pixel."""
+    across = np.linspace(-1, 1, width)
+    far = np.hypot(across[:, None], across[None, :])
+    shown = np.clip((1 - far) / (1 - WHOLE), 0, 1)
+    return Image.fromarray((255 * shown).astype(np.uint8))
 
 
 def augment(square: Image.Image, transform: Transform, how: Augmentation, random: np.random.Generator) -> Image.Image:

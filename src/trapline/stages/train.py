@@ -134,10 +134,10 @@ def train(
     start = None if begun else starting_weights(cfg, root or Path())
     former = _read(run_dir / PARAMS, Params)
     own = start.transform if start is not None else Transform.from_dict(former.transform) if former else None
-    crops_n = chosen.parts["train"].height
-    cfg = recipes.settle(cfg, former.config if former is not None else None)
+    crops_n, places = chosen.parts["train"].height, chosen.parts["train"]["group_id"].n_unique()
+    cfg = recipes.settle(cfg, former.config if former is not None else None, places)
     if former is None:
-        log.note(recipes.in_words(cfg, crops_n))
+        log.note(recipes.in_words(cfg, crops_n, places))
     asked = _params(cfg, chosen, str(device), input_of(cfg, own), crops)
     kept = together.from_first(_settle_params(run_dir, former, asked, log) if together.first else asked)
     if away is not None and together.first:
@@ -225,10 +225,11 @@ def _settle_params(run_dir: Path, found: Params | None, asked: Params, log: Log)
         _write(path, asked)
         # As it will be read after a kill, to the identity of its strings: so checkpoints are equal byte by byte.
         return msgspec.json.decode(path.read_bytes(), type=Params)
+    begun = {**recipes.BEFORE, **found.config}
     differ = [
-        f"{name} is {found.config.get(name)}, asked for {value}"
+        f"{name} is {begun.get(name)}, asked for {value}"
         for name, value in asked.config.items()
-        if name not in {*TrainConfig.inert, "device"} and found.config.get(name) != value
+        if name not in {*TrainConfig.inert, "device"} and begun.get(name) != value
     ]
     differ += [what for what, same in (("labels", found.labels == asked.labels),) if not same]
     if found.fingerprint != asked.fingerprint:
