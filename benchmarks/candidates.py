@@ -67,9 +67,10 @@ ARMS: Mapping[str, Arm] = {
     "adjusted, empty places behind": Arm(adjusted=True, sampling=(1.0, 1.0), pasted=0.5),
     "square root": Arm(sampling=(0.5, 0.5)),
     "two phases": Arm(sampling=(0.0, 1.0)),
-    "twice the epochs": Arm(longer=2),
+    "twice the epochs": Arm(DEFAULT, longer=2),
+    "most on other crops": Arm(replace(DEFAULT, backgrounds=0.8)),
     **{
-        f"{name} of the {unit}{extra}": Arm(keep=(unit, share), longer=longer)
+        f"{name} of the {unit}{extra}": Arm(DEFAULT, keep=(unit, share), longer=longer)
         for name, share, most in (("quarter", 0.25, 4), ("half", 0.5, 2))
         for unit in ("places", "crops")
         for extra, longer in (("", most), (", few epochs", 1))

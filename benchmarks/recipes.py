@@ -282,6 +282,10 @@ def table(args: argparse.Namespace) -> None:
                 goal = recall(runs["reference"][key], len(runs["reference"][key].named) - 1)
                 reached = [recall(runs["default"][key], row) >= goal for row in range(len(runs["default"][key].named))]
                 early.append(reached.index(True) if any(reached) else None)
+            ours, theirs = (np.mean([runs[arm][key].cpu_s for key in keys]) for arm in ("default", "reference"))
+            many = min(max(round(args.epochs * ours / theirs), 1), args.epochs)
+            equal = np.mean([recall(runs["reference"][key], many - 1) for key in keys])  # its first row is epoch 1
+            print(f"  reference after the default's compute ({many} of its {args.epochs} epochs): {equal:.3f}")
             print(f"  epochs until the default reaches the reference's last, each training: {early}")
 
 

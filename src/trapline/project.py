@@ -124,6 +124,20 @@ class Project:
                 return tables.read(self.layout.run(str(record.facts["run"])) / "predictions.parquet")
         return tables.read(self.layout.table(name))
 
+    def settings(self, stage: str, options: Options | None = None) -> Section:
+        """A stage's section of trapline.yaml with options put over it, validated as a whole.
+
+        Raises:
+            InputError: Lists what is wrong with the options.
+        """
+        whole = self.config.model_dump()
+        whole[stage] |= dict(options or {})
+        try:
+            return getattr(ProjectConfig.model_validate(whole), stage)
+        except ValidationError as error:
+            found = project_file.problems(error, ProjectConfig)
+            raise InputError(f"options of {stage} have {len(found)} problem(s):", found) from None
+
     def run(
         self,
         until: str | None = None,
@@ -184,7 +198,7 @@ class Project:
             RunIsStale, TooManyFailures, LockHeld: As `run`.
         """
         _check_stage(stage)
-        section = self._section(stage, options or {})
+        section = self.settings(stage, options)
         if isinstance(section, TrainConfig) and is_beside():
             train_beside(self._context(), section)
             return
@@ -257,7 +271,7 @@ class Project:
 
     def save(self, stage: str, options: Options) -> None:
         """Write options of a stage into trapline.yaml, keeping its comments."""
-        section = self._section(stage, options)
+        section = self.settings(stage, options)
         values = section.model_dump(mode="json")
         project_file.set_values(self.layout.config, stage, {name: values[name] for name in options})
         self.config = project_file.read(self.layout.config)
@@ -282,16 +296,6 @@ class Project:
     def _context(self) -> Context:
         return Context(self.layout, self.config, self.records, self.engine)
 
-    def _section(self, stage: str, options: Options) -> Section:
-        """The stage's section of trapline.yaml with options put over it, validated as a whole."""
-        whole = self.config.model_dump()
-        whole[stage] |= dict(options)
-        try:
-            return getattr(ProjectConfig.model_validate(whole), stage)
-        except ValidationError as error:
-            found = project_file.problems(error, ProjectConfig)
-            raise InputError(f"options of {stage} have {len(found)} problem(s):", found) from None
-
     def _sticky(self, stage: str, record: Record | None) -> dict[str, object]:
         """Options a stage was last made with, while trapline.yaml still says what it said then."""
         if record is None:
@@ -313,7 +317,7 @@ class Project:
         record = self.records.read(stage)
         overrides = dict(given) if given is not None else self._sticky(stage, record)
         base = getattr(self.config, stage).model_dump(mode="json")
-        section = self._section(stage, overrides)
+        section = self.settings(stage, overrides)
         inputs = self._inputs(stage, section)
         cfg = section.model_dump(mode="json")
         made_with = {name: cfg[name] for name in overrides if cfg[name] != base[name]}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import polars as pl
 
@@ -44,7 +45,7 @@ def advise_training(project: Project, options: Mapping[str, object] | None = Non
         InputError, TraplineError: As `trapline train`.
     """
     cost = estimate_train(project, {**(options or {}), "mode": "finetune"})
-    cfg = TrainConfig.model_validate({**project.config.train.model_dump(), **(options or {})})
+    cfg = cast(TrainConfig, project.settings("train", options))
     train = project.table("splits").filter(pl.col("split") == "train")
     rows = project.table("examples").filter(~pl.col("heldback")).join(train, on="group_id", how="semi")
     situation = Situation(

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from trapline.core import cores, recipes
 from trapline.core.config import TrainConfig
@@ -26,7 +27,7 @@ def estimate_train(project: Project, options: Mapping[str, object] | None = None
         InputError, TraplineError: As `trapline train`.
     """
     project.run(until="split")
-    cfg = TrainConfig.model_validate({**project.config.train.model_dump(), **(options or {})})
+    cfg = cast(TrainConfig, project.settings("train", options))
     crops_dir = project.storage.crops
     chosen = lesson(project.table("examples"), project.table("splits"), cfg, crops_dir, Log())
     start = starting_weights(cfg, project.layout.root)

@@ -1,7 +1,7 @@
 """The commands that stand beside the stages."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -157,7 +157,7 @@ def estimate_train(
     opened = Project(project, ConsoleLog())
     options = given(cfg)
     found = run_estimate(opened, options)
-    used = config.TrainConfig.model_validate({**opened.config.train.model_dump(), **options})
+    used = cast(config.TrainConfig, opened.settings("train", options))
     for line in lines(found, used, opened.layout.runs):
         opened.log.note(line)
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from trapline.core import cores
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.engine.mapping import Job, Outcome, Parcel, Piece, Together
-from trapline.engine.worker import Order, do
+from trapline.engine.worker import Order, Terms, do
 from trapline.io import atomic
 
 LOST = 20  # times that a part may lose its machine before the stage is given up
@@ -160,9 +159,9 @@ class _Tasks:
 
     def __init__(self, ray: Any, order: Order):
         self.ray = ray
-        self._cores = order.cores
+        self._cores = order.terms.cores
         self._order = [ray.put(order)]  # in a list, so that it is taken out only where it is not known yet
-        self._do = ray.remote(_do).options(num_cpus=order.cores, max_retries=0)
+        self._do = ray.remote(_do).options(num_cpus=order.terms.cores, max_retries=0)
         self._looked, self._places = -LOOK_S, 1
         self._out: dict[Any, Any] = {}  # piece -> who has it
 
@@ -221,7 +220,7 @@ class _Actors(_Tasks):
 
     def __init__(self, ray: Any, order: Order):
         super().__init__(ray, order)
-        self._kind = ray.remote(_Keeper).options(num_gpus=1, num_cpus=order.cores)
+        self._kind = ray.remote(_Keeper).options(num_gpus=1, num_cpus=order.terms.cores)
         self._coming: dict[Any, Any] = {}  # what says that it is there -> actor
         self._load: dict[Any, int] = {}  # actor -> pieces that it has
 
@@ -289,7 +288,7 @@ class _Keeper:
 @contextmanager
 def _crew(ray: Any, job: Job, marker: Path | None) -> Iterator[_Tasks]:
     """Tasks; actors where there are GPUs that help. What is not finished at the end is broken off."""
-    order = Order(job.make, job.cores, version("trapline"), marker)
+    order = Order(job.make, Terms(job.cores, marker))
     crew = (_Actors if job.gpu and ray.cluster_resources().get("GPU", 0) else _Tasks)(ray, order)
     try:
         yield crew

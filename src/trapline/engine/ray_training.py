@@ -4,14 +4,13 @@ import math
 import shutil
 import threading
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from trapline.core.errors import InputError, TraplineError
 from trapline.core.log import Log
 from trapline.engine.mapping import Together
-from trapline.engine.worker import Order
+from trapline.engine.worker import Terms
 
 RESTARTS = 3  # of a training that failed; it goes on from its last checkpoint
 PREEMPTIONS = 20  # of one whose machines were taken away
@@ -35,10 +34,9 @@ def train_together(ray: Any, call: Together, workers: int, gpus: float, marker: 
 
     each = _resources(ray, workers, gpus)
     lines = ray.remote(num_cpus=0)(_Lines).remote()
-    order = Order(lambda: None, each["CPU"], version("trapline"), marker)  # type: ignore[arg-type, return-value]
     trainer = TorchTrainer(
         _process,
-        train_loop_config={"call": call, "order": order, "lines": lines},
+        train_loop_config={"call": call, "terms": Terms(each["CPU"], marker), "lines": lines},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=each),
         run_config=RunConfig(
             name=NAME,
@@ -137,7 +135,7 @@ def _process(config: dict[str, Any]) -> None:
             ray.get(config["lines"].put.remote(kind, what))
 
     try:
-        config["order"].begin()
+        config["terms"].settle()
         ended = config["call"].run(_Telling(tell))
     except TraplineError as error:
         tell("error", error)

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,23 +13,21 @@ from trapline.engine.mapping import Outcome, Parcel, Work, attempt
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a process needs to know beside rows.
+class Terms:
+    """What a process must find where it is, and what it may use.
 
     Args:
-        make: Makes the work.
         cores: That this process may use.
-        trapline: The version that asks.
         marker: A file or folder that every machine must see; None where that does not matter.
+        trapline: The version that asks.
     """
 
-    make: Callable[[], Work]
     cores: float
-    trapline: str
     marker: Path | None
+    trapline: str = field(default_factory=lambda: version("trapline"))
 
-    def begin(self) -> Work:
-        """Make the work in this process.
+    def settle(self) -> None:
+        """Check them, and keep to the cores.
 
         Raises:
             InputError: Another trapline is installed here, or the project's folder is not here.
@@ -44,6 +42,26 @@ class Order:
                 "every machine mounts at the same path, or in a store."
             )
         cores.limit(max(1, int(self.cores)))
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process needs to know beside rows.
+
+    Args:
+        make: Makes the work.
+    """
+
+    make: Callable[[], Work]
+    terms: Terms
+
+    def begin(self) -> Work:
+        """Make the work in this process.
+
+        Raises:
+            InputError: As Terms.settle.
+        """
+        self.terms.settle()
         return self.make()
 
 
