@@ -5,7 +5,7 @@ import polars as pl
 from trapline.core import schemas
 from trapline.core.addresses import addresses
 from trapline.core.config import FetchConfig
-from trapline.io.ledger import fingerprint
+from trapline.io.ledger import AT_A_TIME, fingerprint
 from trapline.steps.step import Context
 
 
@@ -14,8 +14,10 @@ def left_in_store(images: pl.DataFrame, stores: dict[str, str], cfg: FetchConfig
     if not cfg.stream:
         return schemas.FILES.empty()
     found = addresses(images, stores, cfg.key)
-    where = [fingerprint([place, key]) for place, key in found.select("place", "key").iter_rows()]
-    rows = found.select("image_id", "failure").with_columns(checksum=pl.Series(where, dtype=pl.String))
+    where = pl.Series([], dtype=pl.String)
+    for piece in found.select("place", "key").iter_slices(AT_A_TIME):
+        where.append(pl.Series([fingerprint(row) for row in piece.rows()], dtype=pl.String))
+    rows = found.select("image_id", "failure").with_columns(checksum=where)
     return pl.concat([schemas.FILES.empty(), rows], how="diagonal")
 
 
