@@ -167,10 +167,11 @@ def test_settings_that_change_the_columns(work):
         assert found.height == 10
 
 
-def test_several_outputs_per_row(work):
+@pytest.mark.parametrize("n", [4, 3000])
+def test_several_outputs_per_row(work, n):
     work.double = lambda part: pl.concat([part.select("id", n=pl.lit(k)) for k in range(3)]).sort("id", "n")
-    found = work.run(rows(4), part_rows=3)
-    assert found.rows() == [(f"r{i}", k) for i in range(4) for k in range(3)]
+    found = work.run(rows(n), part_rows=3, workers=3)
+    assert found.rows() == [(f"r{i}", k) for i in range(n) for k in range(3)]
 
 
 def test_no_rows(work):

@@ -251,8 +251,10 @@ def map_rows(
 def _order(keys: pl.Series, names: pl.Series) -> pl.Series | None:
     """Row numbers that put keys in the order of `names`, those of one name as they were; None where they are."""
     place = names.to_frame("key").with_row_index("_place")
-    found = keys.to_frame("key").join(place, on="key", how="left", maintain_order="left")["_place"]
-    return None if found.is_sorted() else found.arg_sort()
+    found = keys.to_frame("key").join(place, on="key", how="left", maintain_order="left").select("_place")
+    if found["_place"].is_sorted():
+        return None
+    return found.select(pl.arg_sort_by("_place", maintain_order=True)).to_series()
 
 
 def with_fingerprints(rows: pl.DataFrame, config: Mapping[str, object]) -> pl.DataFrame:

@@ -101,9 +101,7 @@ def crop(
     place = places.of(crops_dir)
     streaming = units["place"].count() > 0
     given = [units]
-    del (
-        units
-    )  # map_rows gets the only reference: a million rows fit into memory once, with what comes of them not twice
+    del units  # map_rows gets the only reference, so that what is asked for is gone when what came of it is read
 
     def still_there(done: pl.DataFrame) -> pl.Series:
         made = done["path"].drop_nulls()
