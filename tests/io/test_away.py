@@ -9,7 +9,7 @@ import pytest
 from misbehaving import jpeg, md5, misbehaving
 from trapline.core.config import FetchConfig
 from trapline.core.errors import StoreRefused, TraplineError
-from trapline.io import away, places
+from trapline.io import away, ledger, places
 from trapline.io.away import Objects
 from trapline.io.images import ImageFailure
 from trapline.io.ledger import FINGERPRINT, Parts
@@ -65,9 +65,11 @@ def test_the_state_tells_contents_apart(place, monkeypatch, few):
     assert [n for n, (was, now) in enumerate(zip(found["file_tag"], again, strict=True)) if was != now] == [3, 4]
 
 
-def test_parts_are_the_same_in_a_bucket_as_in_a_folder(place, tmp_path):
-    """Committed, read, merged and forgotten."""
-    kinds = Parts(tmp_path), Parts(place.inside("tables/crop"))
+@pytest.mark.parametrize("gathered", [8, 256])
+def test_parts_are_the_same_in_a_bucket_as_in_a_folder(place, tmp_path, monkeypatch, gathered):
+    """Committed, merged on the way, read, forgotten, and merged in the end."""
+    monkeypatch.setattr(ledger, "GATHERED", gathered)
+    kinds = Parts(tmp_path), Parts(place.inside(f"tables/{gathered}"))
     every = pl.DataFrame({"k": range(40), FINGERPRINT: [f"p{n}" for n in range(40)]})
     for parts in kinds:
         assert parts.read() is None
@@ -75,7 +77,7 @@ def test_parts_are_the_same_in_a_bucket_as_in_a_folder(place, tmp_path):
             parts.commit(every.slice(start, 1))
         assert parts.forget(pl.col("k").is_in([3, 4])) == 2
     (tmp_path / "part-torn.parquet").write_bytes(b"PAR1")
-    place.inside("tables/crop").write("part-torn.parquet", b"PAR1")
+    place.inside(f"tables/{gathered}").write("part-torn.parquet", b"PAR1")
     kept = every.filter(~pl.col("k").is_in([3, 4]))
     for parts in kinds:
         some = parts.read(every.head(10))
@@ -87,7 +89,7 @@ def test_parts_are_the_same_in_a_bucket_as_in_a_folder(place, tmp_path):
         assert whole.equals(kept)
     names = Folder(tmp_path).names("*")
     assert len(names) == 1
-    assert place.inside("tables/crop").names("*") == names
+    assert place.inside(f"tables/{gathered}").names("*") == names
 
 
 def test_a_large_file_goes_and_comes_whole(place, tmp_path):
