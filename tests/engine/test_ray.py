@@ -27,12 +27,13 @@ from trapline.core.errors import InputError
 from trapline.core.log import Log
 from trapline.core.new_images import NewImagesConfig
 from trapline.engine.local import LOCAL
-from trapline.engine.ray import Ray
+from trapline.engine.ray import QUIET, Ray
 from trapline.io import project_file
 from trapline.io.ledger import Parts
 from trapline.stages import crop as crop_stage
 from trapline.stages import predict as predict_stage
 
+os.environ.update(QUIET)  # as connect does: Ray asks when it is loaded
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 

@@ -72,8 +72,8 @@ MEASURED = Costs(
     network_s=44e-3,
     train_s=207e-3,
     crop_bytes_px=0.305,
-    driver_s=59e-6,
-    driver_bytes=1630.0,
+    driver_s=95e-6,
+    driver_bytes=1500.0,
     start_s=20.0,
     spread=0.15,
 )
