@@ -55,8 +55,8 @@ GPU_SOURCE = "timm's rate on an RTX 3090, scaled by memory bandwidth; not measur
 GPU_CROPS_PER_S = MappingProxyType({"T4": 2790.0, "A10G": 5230.0, "L4": 2620.0})
 TRAINING_ON_GPU = 3.0  # times a crop's scores: the way back is about twice the way forward
 
-# What is not from the benchmark: `start_s` is assumed, the driver's are Ray's (benchmarks/ray_cost.py). The network and training are the default model's, in full
-# precision, on cores with AVX-512.
+# What is not from the benchmark: `start_s` is assumed, the driver's are Ray's (benchmarks/ray_cost.py). The network and
+# training are the default model's, in full precision, on cores with AVX-512.
 MEASURED = Costs(
     measured_on="2 cores of an AMD EPYC, shared with other work, November 2026 (benchmarks/scale.py)",
     fetch_s=0.40e-3,
