@@ -141,6 +141,16 @@ def test_a_machine_that_goes_with_its_gpu_takes_nothing_along(cluster, cards, tm
     assert found["failure"].null_count() == 80
 
 
+def test_cores_go_on_where_the_last_gpu_goes(cluster, tmp_path, seen):
+    table = works.numbers(60)
+    with going(cluster, tmp_path / "parts", 4, num_gpus=1):
+        found = works.doubled(
+            partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), tmp_path, table, part_rows=2, gpu=True
+        )
+    assert found["twice"].to_list() == [2 * i for i in range(60)]
+    assert found["failure"].null_count() == 60
+
+
 # -- the stages ---------------------------------------------------------------------------------------------------
 
 

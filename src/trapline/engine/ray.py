@@ -216,31 +216,32 @@ class _Tasks:
 
 
 class _Actors(_Tasks):
-    """Work as one actor per GPU, which keeps its model there."""
+    """Work as one actor per GPU, which keeps its model there; as tasks while the cluster has no GPU left."""
 
     def __init__(self, ray: Any, order: Order):
         super().__init__(ray, order)
         self._kind = ray.remote(_Keeper).options(num_gpus=1, num_cpus=order.terms.cores)
         self._coming: dict[Any, Any] = {}  # what says that it is there -> actor
         self._load: dict[Any, int] = {}  # actor -> pieces that it has
+        self._gpus = 0
 
     def room(self) -> int:
         """As of tasks; none before the first actor is there."""
         if time.monotonic() - self._looked >= LOOK_S:
-            self._looked = time.monotonic()
-            missing = int(self.ray.cluster_resources().get("GPU", 0)) - len(self._load) - len(self._coming)
-            for _ in range(missing):
+            super().room()  # looks at the cores too
+            self._gpus = int(self.ray.cluster_resources().get("GPU", 0))
+            for _ in range(self._gpus - len(self._load) - len(self._coming)):
                 actor = self._kind.remote(self._order)
                 self._coming[actor.ready.remote()] = actor
         if self._coming:
-            waited = 0 if self._load else LOOK_S
+            waited = LOOK_S if self._gpus and not self._load else 0
             for ref in self.ray.wait(list(self._coming), num_returns=len(self._coming), timeout=waited)[0]:
                 self._load[self._coming.pop(ref)] = 0
-        if not self._load and not self._coming:
-            time.sleep(1)
-        return AHEAD * len(self._load)
+        return AHEAD * len(self._load) if self._gpus or self._load else AHEAD * self._places
 
     def give(self, rows: pl.DataFrame) -> Any:
+        if not self._load:
+            return super().give(rows)
         actor = min(self._load, key=lambda one: self._load[one])
         ref = actor.do.remote(Parcel.of(rows))
         self._load[actor] += 1
@@ -260,6 +261,8 @@ class _Actors(_Tasks):
         return found
 
     def close(self) -> None:
+        self._out = {ref: actor for ref, actor in self._out.items() if actor is None}
+        super().close()
         for actor in [*self._load, *self._coming.values()]:
             self.ray.kill(actor)
 
