@@ -91,14 +91,19 @@ def test_a_row_that_kills_its_process_is_a_failure_at_most(cluster, tmp_path, se
     assert (seen / "r6").read_text() == tried  # a failure is a result
 
 
-def test_a_machine_that_goes_takes_nothing_along(cluster, tmp_path, seen):
-    table = works.numbers(80)
-    with going(cluster, tmp_path / "parts", 4):
+def assert_nothing_goes_along(cluster, folder, seen, n, *, gpus):
+    """Numbers are doubled whole while a machine goes, with as many GPUs."""
+    with going(cluster, folder / "parts", 4, num_gpus=gpus):
         found = works.doubled(
-            partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), tmp_path, table, part_rows=2
-        )
-    assert found["twice"].to_list() == [2 * i for i in range(80)]
-    assert found["failure"].null_count() == 80
+            partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), folder, works.numbers(n), part_rows=2,
+            gpu=gpus > 0,
+        )  # fmt: skip
+    assert found["twice"].to_list() == [2 * i for i in range(n)]
+    assert found["failure"].null_count() == n
+
+
+def test_a_machine_that_goes_takes_nothing_along(cluster, tmp_path, seen):
+    assert_nothing_goes_along(cluster, tmp_path, seen, 80, gpus=0)
 
 
 def test_what_cannot_work_says_so(cluster, tmp_path, seen):
@@ -132,23 +137,11 @@ def test_a_row_that_kills_the_process_of_a_gpu(cluster, cards, tmp_path, seen, h
 
 
 def test_a_machine_that_goes_with_its_gpu_takes_nothing_along(cluster, cards, tmp_path, seen):
-    table = works.numbers(80)
-    with going(cluster, tmp_path / "parts", 4, num_gpus=1):
-        found = works.doubled(
-            partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), tmp_path, table, part_rows=2, gpu=True
-        )
-    assert found["twice"].to_list() == [2 * i for i in range(80)]
-    assert found["failure"].null_count() == 80
+    assert_nothing_goes_along(cluster, tmp_path, seen, 80, gpus=1)
 
 
 def test_cores_go_on_where_the_last_gpu_goes(cluster, tmp_path, seen):
-    table = works.numbers(60)
-    with going(cluster, tmp_path / "parts", 4, num_gpus=1):
-        found = works.doubled(
-            partial(works.Doubling, seen, slow_s=0.1), Ray(cluster.address), tmp_path, table, part_rows=2, gpu=True
-        )
-    assert found["twice"].to_list() == [2 * i for i in range(60)]
-    assert found["failure"].null_count() == 60
+    assert_nothing_goes_along(cluster, tmp_path, seen, 60, gpus=1)
 
 
 # -- the stages ---------------------------------------------------------------------------------------------------

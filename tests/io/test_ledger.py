@@ -29,11 +29,7 @@ def rows(*names):
     return pl.DataFrame({"id": list(names), FINGERPRINT: [f"print-{name}" for name in names]})
 
 
-def committed(parts):
-    return committed_of(parts, None)
-
-
-def committed_of(parts, wanted):
+def committed(parts, wanted=None):
     found = parts.read(wanted)
     return None if found is None else sorted(found["id"].to_list())
 
@@ -159,7 +155,7 @@ def test_a_merge_broken_off_doubles_nothing(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == GATHERED + 1
     assert committed(Parts(tmp_path)) == names
     wanted = rows(*names[3:])
-    assert committed_of(Parts(tmp_path), wanted) == names[3:]
+    assert committed(Parts(tmp_path), wanted) == names[3:]
 
 
 def test_settle_drops_what_is_out_of_date(tmp_path):

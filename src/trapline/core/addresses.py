@@ -8,6 +8,7 @@ from trapline.core import urls
 
 NO_KEY = "no key (the export gives none)"
 FOREIGN = "address of a kind that cannot be fetched"
+NEEDED = ("image_id", "dataset", "file_name", "uri")  # of IMAGES, to find an image
 ROWS = 100_000  # that are Python objects at a time
 COLUMNS = {"image_id": pl.String, "place": pl.String, "key": pl.String, "failure": pl.String}
 
@@ -23,7 +24,7 @@ def addresses(images: pl.DataFrame, stores: Mapping[str, str], template: str | N
     Returns:
         image_id, place (the URL to open), key (below it), failure (why there is none), in the order of `images`.
     """
-    some = images.select("image_id", "dataset", "file_name", "uri").filter(pl.col("dataset").is_in(list(stores)))
+    some = images.select(NEEDED).filter(pl.col("dataset").is_in(list(stores)))
     found = [pl.DataFrame(schema=COLUMNS)]
     for piece in some.iter_slices(ROWS):
         rows = [

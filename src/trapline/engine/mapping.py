@@ -11,7 +11,7 @@ import polars as pl
 
 from trapline.core.errors import TraplineError
 from trapline.core.log import Advance, Log
-from trapline.io.ledger import AT_A_TIME, FINGERPRINT, Parts, fingerprint
+from trapline.io.ledger import FINGERPRINT, Parts, fingerprint, row_texts
 
 TRIES = 3  # processes that may die of a row before it is given up
 
@@ -261,8 +261,5 @@ def with_fingerprints(rows: pl.DataFrame, config: Mapping[str, object]) -> pl.Da
     """`rows` plus the fingerprint of each: of the row's values and of the config."""
     prefix = fingerprint(dict(config))
     encoder = msgspec.json.Encoder(order="sorted")
-    found = pl.Series(FINGERPRINT, [], dtype=pl.String)
-    for piece in rows.iter_slices(AT_A_TIME):
-        prints = [fingerprint(f"{prefix} {encoder.encode(row).decode()}") for row in piece.iter_rows(named=True)]
-        found.append(pl.Series(FINGERPRINT, prints, dtype=pl.String))
-    return rows.with_columns(found)
+    prints = row_texts(rows, lambda row: fingerprint(f"{prefix} {encoder.encode(row).decode()}"))
+    return rows.with_columns(prints.alias(FINGERPRINT))

@@ -9,13 +9,14 @@ import fcntl
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -36,6 +37,14 @@ AT_A_TIME = 100_000  # rows that are Python objects, or copied, at a time
 def fingerprint(value: object) -> str:
     """A short stable digest of anything JSON can hold; equal values give equal digests."""
     return hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=12).hexdigest()
+
+
+def row_texts(frame: pl.DataFrame, say: Callable[[dict[str, Any]], str]) -> pl.Series:
+    """A text of each row by name, of which a few at a time are in memory as objects."""
+    found = pl.Series([], dtype=pl.String)
+    for piece in frame.iter_slices(AT_A_TIME):
+        found.append(pl.Series([say(row) for row in piece.iter_rows(named=True)], dtype=pl.String))
+    return found
 
 
 def fingerprint_rows(frame: pl.DataFrame) -> str:

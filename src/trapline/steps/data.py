@@ -7,6 +7,7 @@ from typing import cast
 import polars as pl
 
 from trapline.core import config, label_rules, schemas
+from trapline.core.addresses import NEEDED
 from trapline.core.config import Section
 from trapline.core.cores import usable_cores
 from trapline.core.label_rules import LabelRules
@@ -24,8 +25,6 @@ from trapline.stages import leaks as leaks_stage
 from trapline.stages import split as split_stage
 from trapline.steps import streaming
 from trapline.steps.step import Context, Made, write
-
-NAMED = ("image_id", "dataset", "file_name", "uri")  # what it takes to find an image
 
 
 def _annotation_files(context: Context) -> list[ingest_stage.AnnotationFile]:
@@ -70,7 +69,7 @@ def _with_coordinates(locations: pl.DataFrame, given: pl.DataFrame, log: Log) ->
 def fetch(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) -> Made:
     """Images -> files, fetch_failures.csv."""
     fetch_cfg = cast(config.FetchConfig, cfg)
-    images, folders = context.table("images", NAMED), context.folders()
+    images, folders = context.table("images", NEEDED), context.folders()
     named_only = images.filter(~pl.col("dataset").is_in(list(folders)))
     stores = context.stores(fetch_cfg)
     left = streaming.left_in_store(images, stores, fetch_cfg)
@@ -111,7 +110,7 @@ def files_stamp(context: Context, cfg: Section) -> dict[str, str]:
         return {}
     folders, stores = context.folders(), context.stores(cast(config.FetchConfig, cfg))
     found = {}
-    images = context.table("images", NAMED).filter(pl.col("dataset").is_in(list(folders)))
+    images = context.table("images", NEEDED).filter(pl.col("dataset").is_in(list(folders)))
     away = pl.col("dataset").is_in(list(stores))
     if len(folders) > len(stores):
         stamps = fetch_stage.stamp(images.filter(~away), folders, root=context.layout.root)
@@ -132,7 +131,7 @@ def crop(context: Context, cfg: Section, inputs: Mapping[str, str], log: Log) ->
     streamed = streaming.settings(context)
     crops = crop_stage.crop(
         crop_stage.units(
-            context.table("images", (*NAMED, "width_px", "height_px")),
+            context.table("images", ("image_id", "dataset", "file_name", "width_px", "height_px")),
             context.table("files", ("image_id", "path", "checksum", "failure")),
             context.table("boxes"),
             remote=streaming.remote(context, streamed) if streamed else None,

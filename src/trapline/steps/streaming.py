@@ -3,9 +3,9 @@
 import polars as pl
 
 from trapline.core import schemas
-from trapline.core.addresses import addresses
+from trapline.core.addresses import NEEDED, addresses
 from trapline.core.config import FetchConfig
-from trapline.io.ledger import AT_A_TIME, fingerprint
+from trapline.io.ledger import fingerprint, row_texts
 from trapline.steps.step import Context
 
 
@@ -14,9 +14,7 @@ def left_in_store(images: pl.DataFrame, stores: dict[str, str], cfg: FetchConfig
     if not cfg.stream:
         return schemas.FILES.empty()
     found = addresses(images, stores, cfg.key)
-    where = pl.Series([], dtype=pl.String)
-    for piece in found.select("place", "key").iter_slices(AT_A_TIME):
-        where.append(pl.Series([fingerprint(row) for row in piece.rows()], dtype=pl.String))
+    where = row_texts(found, lambda row: fingerprint((row["place"], row["key"])))
     rows = found.select("image_id", "failure").with_columns(checksum=where)
     return pl.concat([schemas.FILES.empty(), rows], how="diagonal")
 
@@ -30,5 +28,4 @@ def settings(context: Context) -> FetchConfig | None:
 
 def remote(context: Context, cfg: FetchConfig) -> pl.DataFrame:
     """Where the crop stage finds them: `addresses`."""
-    images = context.table("images", ("image_id", "dataset", "file_name", "uri"))
-    return addresses(images, context.stores(cfg), cfg.key)
+    return addresses(context.table("images", NEEDED), context.stores(cfg), cfg.key)
